@@ -1,0 +1,117 @@
+//! Firmware versions and what each can do.
+//!
+//! One question a method, asked where behaviour differs; Yubico's technical manual, "PIV: firmware
+//! differences". A version without a profile is refused rather than answered for by its neighbour.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, de};
+
+use super::management_key::MgmAlgorithm;
+use crate::Error;
+
+/// A YubiKey's firmware version: 5.2.x, 5.4.x or 5.7.x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Firmware {
+    major: u8,
+    minor: u8,
+    patch: u8,
+}
+
+impl Firmware {
+    /// The three bytes that GET VERSION answers.
+    pub fn bytes(self) -> [u8; 3] {
+        [self.major, self.minor, self.patch]
+    }
+
+    fn from(self, major: u8, minor: u8) -> bool {
+        (self.major, self.minor) >= (major, minor)
+    }
+
+    /// GET METADATA (INS F7), since 5.3.
+    pub(crate) fn has_metadata(self) -> bool {
+        self.from(5, 3)
+    }
+
+    /// MOVE KEY and delete (INS F6), since 5.7.
+    pub(crate) fn has_move_key(self) -> bool {
+        self.from(5, 7)
+    }
+
+    /// Which management key algorithms SET MANAGEMENT KEY takes: AES since 5.4.
+    pub(crate) fn allows(self, algorithm: MgmAlgorithm) -> bool {
+        algorithm == MgmAlgorithm::TripleDes || self.from(5, 4)
+    }
+
+    /// The factory's management key is 3DES before 5.7, AES-192 since.
+    pub(crate) fn default_management_algorithm(self) -> MgmAlgorithm {
+        if self.from(5, 7) { MgmAlgorithm::Aes192 } else { MgmAlgorithm::TripleDes }
+    }
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl FromStr for Firmware {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refused = || Error::Firmware { version: text.escape_default().to_string() };
+        let mut parts = text.split('.').map(|part| part.parse::<u8>().ok());
+        let (Some(Some(major)), Some(Some(minor)), Some(Some(patch)), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(refused());
+        };
+        match (major, minor) {
+            (5, 2 | 4 | 7) => Ok(Self { major, minor, patch }),
+            _ => Err(refused()),
+        }
+    }
+}
+
+impl Serialize for Firmware {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Firmware {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_without_a_profile_are_refused_and_the_existing_named() {
+        for version in ["", "5.7", "5.7.1.2", "4.3.5", "5.3.0", "6.0.0", "5.7.256", "5.7.x", "\u{1b}[2J"] {
+            let message = version.parse::<Firmware>().unwrap_err().to_string();
+            assert!(message.contains("5.2.x, 5.4.x and 5.7.x"), "{message}");
+            assert!(!message.contains('\u{1b}'));
+        }
+        assert_eq!("5.7.1".parse::<Firmware>().unwrap().bytes(), [5, 7, 1]);
+    }
+
+    #[test]
+    fn abilities_follow_the_version() {
+        let of = |version: &str| {
+            let f: Firmware = version.parse().unwrap();
+            (
+                f.has_metadata(),
+                f.allows(MgmAlgorithm::Aes128),
+                f.has_move_key(),
+                f.default_management_algorithm(),
+            )
+        };
+        assert_eq!(of("5.2.7"), (false, false, false, MgmAlgorithm::TripleDes));
+        assert_eq!(of("5.4.3"), (true, true, false, MgmAlgorithm::TripleDes));
+        assert_eq!(of("5.7.4"), (true, true, true, MgmAlgorithm::Aes192));
+    }
+}
