@@ -118,6 +118,11 @@ impl Card {
         self.touch = touch;
     }
 
+    /// Who answers at present.
+    pub(crate) fn touch(&self) -> Touch {
+        self.touch
+    }
+
     /// Whether the state has changed since this was last asked.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)

@@ -1,0 +1,649 @@
+//! The reader table: which tokens are plugged in, who is connected, who holds a transaction.
+//!
+//! The rules are those of pcsc-lite's daemon (`winscard.c`, `readerfactory.c`, `winscard_svc.c`), since its
+//! library sits at the other end: who resets a card leaves an event at every handle on it, a transaction keeps others out,
+//! an exclusive connection is a lock for its whole life, and a client that dies inside a transaction leaves a reset
+//! card. This room knows no socket and no message; `pcsclite` speaks for it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    Error, Firmware, Result, Touch,
+    fault::RemoveAt,
+    token_file::TokenFile,
+    trace::{Redactor, Trace},
+};
+
+/// PC/SC clients know this many readers.
+pub(crate) const MAX_READERS: usize = 16;
+
+/// ATR of a YubiKey 5 over USB: T=1, "YubiKey" in its historical bytes. Programs read the model from it.
+pub(crate) const ATR: [u8; 23] = [
+    0x3B, 0xFD, 0x13, 0x00, 0x00, 0x81, 0x31, 0xFE, 0x15, 0x80, 0x73, 0xC0, 0x21, 0xC0, 0x57, 0x59, 0x75,
+    0x62, 0x69, 0x4B, 0x65, 0x79, 0x40,
+];
+
+/// How long BEGIN TRANSACTION waits before it lets the client ask again.
+const TRANSACTION_WAIT: Duration = Duration::from_millis(200);
+
+/// A result code of the PC/SC interface, `pcsclite.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Code(pub(crate) u32);
+
+impl Code {
+    pub(crate) const SUCCESS: Code = Code(0);
+    pub(crate) const CANCELLED: Code = Code(0x8010_0002);
+    pub(crate) const INVALID_HANDLE: Code = Code(0x8010_0003);
+    pub(crate) const INSUFFICIENT_BUFFER: Code = Code(0x8010_0008);
+    pub(crate) const UNKNOWN_READER: Code = Code(0x8010_0009);
+    pub(crate) const SHARING_VIOLATION: Code = Code(0x8010_000B);
+    pub(crate) const PROTO_MISMATCH: Code = Code(0x8010_000F);
+    pub(crate) const INVALID_VALUE: Code = Code(0x8010_0011);
+    pub(crate) const NOT_TRANSACTED: Code = Code(0x8010_0016);
+    pub(crate) const READER_UNAVAILABLE: Code = Code(0x8010_0017);
+    pub(crate) const SERVICE_STOPPED: Code = Code(0x8010_001E);
+    pub(crate) const UNSUPPORTED_FEATURE: Code = Code(0x8010_001F);
+    pub(crate) const RESET_CARD: Code = Code(0x8010_0068);
+}
+
+/// How a handle shares its card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    Exclusive,
+    Shared,
+    Direct,
+}
+
+/// What happens to the card at a disconnect, a reconnect or a transaction's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    Leave,
+    Reset,
+    Unpower,
+    Eject,
+}
+
+impl Disposition {
+    /// Reset and power loss are one to a card: all it was shown is forgotten.
+    fn resets(self) -> bool {
+        matches!(self, Self::Reset | Self::Unpower)
+    }
+}
+
+/// A reader as clients see it.
+#[derive(Clone, Debug)]
+pub(crate) struct ReaderView {
+    pub(crate) name: String,
+    pub(crate) events: u32,
+    /// −1: held exclusively; else how many share it.
+    pub(crate) sharing: i32,
+}
+
+/// A reader as the test's hand sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenStatus {
+    /// The reader's name while the token is in.
+    pub reader: String,
+    /// The token's serial number.
+    pub serial: u32,
+    /// The token's firmware.
+    pub firmware: Firmware,
+    /// Whether it is plugged in.
+    pub inserted: bool,
+    /// How many connections are open to it.
+    pub connections: usize,
+}
+
+/// Names a client for as long as its socket lives.
+pub(crate) type ClientId = u64;
+
+struct Reader {
+    name: String,
+    token: TokenFile,
+    redactor: Redactor,
+    inserted: bool,
+    events: u32,
+    exclusive: bool,
+    shared: i32,
+    lock: Option<Lock>,
+}
+
+struct Lock {
+    handle: i32,
+    depth: u32,
+}
+
+struct Handle {
+    client: ClientId,
+    context: u32,
+    reader: usize,
+    state: HandleState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HandleState {
+    Good,
+    /// The card was reset by someone; until a reconnect every use says so.
+    Reset,
+    /// The token was pulled out; only disconnecting is left.
+    Gone,
+}
+
+struct Table {
+    readers: Vec<Reader>,
+    handles: HashMap<i32, Handle>,
+    contexts: HashMap<u32, ClientId>,
+    waiting: HashSet<ClientId>,
+    /// How often a reader came or went.
+    events: u32,
+    touch: Touch,
+    remove_at: RemoveAt,
+    trace: Option<Trace>,
+}
+
+/// The table, shared by every client's thread.
+pub(crate) struct Readers {
+    table: Mutex<Table>,
+    changed: Condvar,
+    notify: Box<dyn Fn(ClientId, Code) + Send + Sync>,
+}
+
+type Outcome<T> = std::result::Result<T, Code>;
+
+impl Readers {
+    /// Plugs the tokens in, each in a reader of its own. `notify` tells a waiting client of a change.
+    pub(crate) fn new(
+        tokens: Vec<TokenFile>,
+        touch: Touch,
+        remove_at: Option<u64>,
+        trace: Option<Trace>,
+        notify: Box<dyn Fn(ClientId, Code) + Send + Sync>,
+    ) -> Result<Self> {
+        if tokens.len() > MAX_READERS {
+            return Err(Error::TooManyTokens { count: tokens.len() });
+        }
+        let mut serials = HashSet::new();
+        let mut readers = Vec::new();
+        for (index, mut token) in tokens.into_iter().enumerate() {
+            if !serials.insert(token.serial()) {
+                return Err(Error::SameSerial { serial: token.serial() });
+            }
+            token.set_touch(touch);
+            readers.push(Reader {
+                name: format!("Yubico YubiKey OTP+FIDO+CCID {index:02X} 00"),
+                token,
+                redactor: Redactor::default(),
+                inserted: true,
+                events: 0,
+                exclusive: false,
+                shared: 0,
+                lock: None,
+            });
+        }
+        let table = Table {
+            readers,
+            handles: HashMap::new(),
+            contexts: HashMap::new(),
+            waiting: HashSet::new(),
+            events: 1,
+            touch,
+            remove_at: RemoveAt::new(remove_at),
+            trace,
+        };
+        Ok(Self { table: Mutex::new(table), changed: Condvar::new(), notify })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // A panic elsewhere cannot leave the table half changed: each step below is complete in itself.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells everyone who waits that something about a reader is different.
+    fn announce(&self, mut table: MutexGuard<'_, Table>) {
+        let waiting = std::mem::take(&mut table.waiting);
+        drop(table);
+        self.changed.notify_all();
+        for client in waiting {
+            (self.notify)(client, Code::SUCCESS);
+        }
+    }
+
+    // --- Contexts and waiting
+
+    /// SCardEstablishContext.
+    pub(crate) fn establish(&self, client: ClientId) -> Outcome<u32> {
+        let mut table = self.table();
+        let context = fresh(|number| !table.contexts.contains_key(&number))?;
+        table.contexts.insert(context, client);
+        Ok(context)
+    }
+
+    /// SCardReleaseContext: its connections go with it.
+    pub(crate) fn release(&self, client: ClientId, context: u32) -> Outcome<()> {
+        let mut table = self.table();
+        if table.contexts.get(&context) != Some(&client) {
+            return Err(Code::INVALID_HANDLE);
+        }
+        table.contexts.remove(&context);
+        table.abandon(|handle| handle.context == context);
+        self.announce(table);
+        Ok(())
+    }
+
+    /// A client's socket is closed: everything of it goes.
+    pub(crate) fn client_gone(&self, client: ClientId) {
+        let mut table = self.table();
+        table.waiting.remove(&client);
+        table.contexts.retain(|_, owner| *owner != client);
+        table.abandon(|handle| handle.client == client);
+        self.announce(table);
+    }
+
+    /// The readers with a token, each at its place among the sixteen.
+    pub(crate) fn view(&self) -> Vec<Option<ReaderView>> {
+        self.table().view()
+    }
+
+    /// How often a reader came or went.
+    pub(crate) fn events(&self) -> u32 {
+        self.table().events
+    }
+
+    /// Registers a client to be told of the next change, and shows how things stand at that moment.
+    pub(crate) fn wait(&self, client: ClientId) -> Vec<Option<ReaderView>> {
+        let mut table = self.table();
+        table.waiting.insert(client);
+        table.view()
+    }
+
+    /// Takes the registration back; false if a change was announced before.
+    pub(crate) fn stop_waiting(&self, client: ClientId) -> bool {
+        self.table().waiting.remove(&client)
+    }
+
+    /// SCardCancel: whoever waits under this context is told so.
+    pub(crate) fn cancel(&self, context: u32) -> Outcome<()> {
+        let mut table = self.table();
+        let &client = table.contexts.get(&context).ok_or(Code::INVALID_HANDLE)?;
+        let waited = table.waiting.remove(&client);
+        drop(table);
+        if waited {
+            (self.notify)(client, Code::CANCELLED);
+        }
+        Ok(())
+    }
+
+    // --- Connections
+
+    /// SCardConnect; waits while another client's transaction lasts.
+    pub(crate) fn connect(&self, client: ClientId, context: u32, name: &str, share: Share) -> Outcome<i32> {
+        let mut table = self.table();
+        if table.contexts.get(&context) != Some(&client) {
+            return Err(Code::INVALID_HANDLE);
+        }
+        let index = loop {
+            let found =
+                table.readers.iter().enumerate().find(|(_, reader)| reader.inserted && reader.name == name);
+            let (index, reader) = found.ok_or(Code::UNKNOWN_READER)?;
+            if reader.exclusive {
+                return Err(Code::SHARING_VIOLATION);
+            }
+            if reader.lock.is_none() {
+                break index;
+            }
+            table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
+        };
+        let handle = i32::try_from(fresh(|number| {
+            i32::try_from(number).is_ok_and(|number| number > 0 && !table.handles.contains_key(&number))
+        })?)
+        .map_err(|_| Code::INVALID_VALUE)?;
+        let reader = table.readers.get_mut(index).ok_or(Code::UNKNOWN_READER)?;
+        if share == Share::Exclusive {
+            if reader.shared > 0 {
+                return Err(Code::SHARING_VIOLATION);
+            }
+            reader.exclusive = true;
+            reader.lock = Some(Lock { handle, depth: 1 });
+        } else {
+            reader.shared += 1;
+        }
+        table.handles.insert(handle, Handle { client, context, reader: index, state: HandleState::Good });
+        self.announce(table);
+        Ok(handle)
+    }
+
+    /// SCardReconnect: clears what a reset left behind, and may reset or change the sharing itself.
+    pub(crate) fn reconnect(
+        &self,
+        client: ClientId,
+        handle: i32,
+        share: Share,
+        init: Disposition,
+    ) -> Outcome<()> {
+        let mut table = self.table();
+        let index = table.index_of(client, handle)?;
+        table.check_lock(index, handle)?;
+        if init.resets() {
+            table.reset(index);
+        }
+        let reader = table.readers.get_mut(index).ok_or(Code::READER_UNAVAILABLE)?;
+        match (share, reader.exclusive) {
+            (Share::Exclusive, false) if reader.shared == 1 => {
+                reader.exclusive = true;
+                reader.shared = 0;
+                reader.lock =
+                    Some(Lock { handle, depth: reader.lock.as_ref().map_or(0, |lock| lock.depth) + 1 });
+            }
+            (Share::Exclusive, false) => return Err(Code::SHARING_VIOLATION),
+            (Share::Shared | Share::Direct, true) => {
+                reader.exclusive = false;
+                reader.shared = 1;
+                reader.lock = None;
+            }
+            _ => {}
+        }
+        if let Some(handle) = table.handles.get_mut(&handle) {
+            handle.state = HandleState::Good;
+        }
+        self.announce(table);
+        Ok(())
+    }
+
+    /// SCardDisconnect; waits before a reset while another client's transaction lasts.
+    pub(crate) fn disconnect(&self, client: ClientId, handle: i32, disposition: Disposition) -> Outcome<()> {
+        let mut table = self.table();
+        loop {
+            match table.index_of(client, handle) {
+                Err(Code::READER_UNAVAILABLE) => {
+                    table.handles.remove(&handle);
+                    return Ok(());
+                }
+                Err(code) => return Err(code),
+                Ok(index) if disposition == Disposition::Leave || table.check_lock(index, handle).is_ok() => {
+                    table.close(handle, disposition);
+                    break;
+                }
+                Ok(_) => table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+        self.announce(table);
+        Ok(())
+    }
+
+    /// SCardBeginTransaction. Waits a little for another's to end, then lets the client ask again, as pcscd does.
+    pub(crate) fn begin(&self, client: ClientId, handle: i32) -> Outcome<()> {
+        let mut table = self.table();
+        let mut waited = false;
+        loop {
+            let index = table.use_handle(client, handle)?;
+            let reader = table.readers.get_mut(index).ok_or(Code::READER_UNAVAILABLE)?;
+            match &mut reader.lock {
+                Some(lock) if lock.handle == handle => lock.depth = lock.depth.saturating_add(1),
+                Some(_) if waited => return Err(Code::SHARING_VIOLATION),
+                Some(_) => {
+                    let locked = |table: &mut Table| {
+                        table.readers.get(index).is_some_and(|reader| reader.lock.is_some())
+                    };
+                    table = self
+                        .changed
+                        .wait_timeout_while(table, TRANSACTION_WAIT, locked)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
+                    waited = true;
+                    continue;
+                }
+                none => *none = Some(Lock { handle, depth: 1 }),
+            }
+            return Ok(());
+        }
+    }
+
+    /// SCardEndTransaction.
+    pub(crate) fn end(&self, client: ClientId, handle: i32, disposition: Disposition) -> Outcome<()> {
+        let mut table = self.table();
+        let index = table.use_handle(client, handle)?;
+        table.check_lock(index, handle)?;
+        if disposition.resets() {
+            table.reset(index);
+        }
+        let reader = table.readers.get_mut(index).ok_or(Code::READER_UNAVAILABLE)?;
+        let lowest = u32::from(reader.exclusive); // an exclusive connection is a lock itself
+        match &mut reader.lock {
+            Some(lock) if lock.depth > lowest => lock.depth -= 1,
+            _ => return Err(Code::NOT_TRANSACTED),
+        }
+        if reader.lock.as_ref().is_some_and(|lock| lock.depth == 0) {
+            reader.lock = None;
+        }
+        drop(table);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// SCardStatus, as far as the server has a say: whether the handle can be used.
+    pub(crate) fn status(&self, client: ClientId, handle: i32) -> Outcome<()> {
+        let mut table = self.table();
+        let index = table.use_handle(client, handle)?;
+        table.check_lock(index, handle)
+    }
+
+    /// The name of the reader that a handle is connected to.
+    pub(crate) fn name_of(&self, client: ClientId, handle: i32) -> Outcome<String> {
+        let mut table = self.table();
+        let index = table.use_handle(client, handle)?;
+        table.check_lock(index, handle)?;
+        table.readers.get(index).map(|reader| reader.name.clone()).ok_or(Code::READER_UNAVAILABLE)
+    }
+
+    /// Whether the handle exists and is this client's; pcscd closes the socket on one that is not.
+    pub(crate) fn owns(&self, client: ClientId, handle: i32) -> bool {
+        self.table().handles.get(&handle).is_some_and(|known| known.client == client)
+    }
+
+    /// SCardTransmit.
+    pub(crate) fn transmit(&self, client: ClientId, handle: i32, apdu: &[u8]) -> Outcome<Vec<u8>> {
+        let mut guard = self.table();
+        let index = guard.use_handle(client, handle)?;
+        guard.check_lock(index, handle)?;
+        let table = &mut *guard;
+        let reader = table.readers.get_mut(index).ok_or(Code::READER_UNAVAILABLE)?;
+        let answer = reader.token.transmit(apdu);
+        let pulled = index == 0 && table.remove_at.strikes();
+        if let Some(trace) = &mut table.trace {
+            let token = (reader.name.as_str(), reader.token.serial());
+            let shown = (!pulled).then_some(answer.as_slice());
+            if trace.write(&mut reader.redactor, token, apdu, shown).is_err() {
+                return Err(Code::NOT_TRANSACTED); // a trace that lacks lines would count wrong
+            }
+        }
+        if pulled {
+            guard.remove(index);
+            self.announce(guard);
+            return Err(Code::READER_UNAVAILABLE);
+        }
+        Ok(answer)
+    }
+
+    // --- The test's hand
+
+    /// Pulls a token out: its reader disappears, its handles are dead, the card is without power.
+    pub(crate) fn remove(&self, which: &str) -> Result<()> {
+        let mut table = self.table();
+        let index = table.find(which)?;
+        if table.readers.get(index).is_some_and(|reader| !reader.inserted) {
+            return Err(Error::Control(format!("{} is out already", printable(which))));
+        }
+        table.remove(index);
+        self.announce(table);
+        Ok(())
+    }
+
+    /// Plugs a token back in.
+    pub(crate) fn insert(&self, which: &str) -> Result<()> {
+        let mut table = self.table();
+        let index = table.find(which)?;
+        match table.readers.get_mut(index) {
+            Some(reader) if !reader.inserted => {
+                reader.inserted = true;
+                reader.events = reader.events.wrapping_add(1);
+                table.events = next_event(table.events);
+            }
+            _ => return Err(Error::Control(format!("{} is in already", printable(which)))),
+        }
+        self.announce(table);
+        Ok(())
+    }
+
+    /// Changes who answers when a key wants a touch, on every token.
+    pub(crate) fn set_touch(&self, touch: Touch) {
+        let mut table = self.table();
+        table.touch = touch;
+        for reader in &mut table.readers {
+            reader.token.set_touch(touch);
+        }
+    }
+
+    /// How things stand.
+    pub(crate) fn tokens(&self) -> (Touch, Vec<TokenStatus>) {
+        let table = self.table();
+        let tokens = table.readers.iter().enumerate().map(|(index, reader)| TokenStatus {
+            reader: reader.name.clone(),
+            serial: reader.token.serial(),
+            firmware: reader.token.firmware(),
+            inserted: reader.inserted,
+            connections: table.handles.values().filter(|handle| handle.reader == index).count(),
+        });
+        (table.touch, tokens.collect())
+    }
+}
+
+impl Table {
+    fn view(&self) -> Vec<Option<ReaderView>> {
+        let view = |reader: &Reader| {
+            reader.inserted.then(|| ReaderView {
+                name: reader.name.clone(),
+                events: reader.events,
+                sharing: if reader.exclusive { -1 } else { reader.shared },
+            })
+        };
+        self.readers.iter().map(view).collect()
+    }
+
+    /// The reader of a client's handle, whatever happened to the card.
+    fn index_of(&self, client: ClientId, handle: i32) -> Outcome<usize> {
+        match self.handles.get(&handle) {
+            Some(known) if known.client != client => Err(Code::INVALID_HANDLE),
+            Some(known) if known.state == HandleState::Gone => Err(Code::READER_UNAVAILABLE),
+            Some(known) => Ok(known.reader),
+            None => Err(Code::INVALID_HANDLE),
+        }
+    }
+
+    /// The reader of a client's handle, unless the card was reset under it.
+    fn use_handle(&mut self, client: ClientId, handle: i32) -> Outcome<usize> {
+        let index = self.index_of(client, handle)?;
+        match self.handles.get(&handle) {
+            Some(known) if known.state == HandleState::Reset => Err(Code::RESET_CARD),
+            _ => Ok(index),
+        }
+    }
+
+    fn check_lock(&self, index: usize, handle: i32) -> Outcome<()> {
+        match self.readers.get(index).and_then(|reader| reader.lock.as_ref()) {
+            Some(lock) if lock.handle != handle => Err(Code::SHARING_VIOLATION),
+            _ => Ok(()),
+        }
+    }
+
+    /// Resets the card; every handle on it will hear of it.
+    fn reset(&mut self, index: usize) {
+        if let Some(reader) = self.readers.get_mut(index) {
+            reader.token.power_cycle();
+        }
+        for handle in self.handles.values_mut().filter(|handle| handle.reader == index) {
+            if handle.state == HandleState::Good {
+                handle.state = HandleState::Reset;
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        let Some(reader) = self.readers.get_mut(index) else { return };
+        reader.inserted = false;
+        reader.events = reader.events.wrapping_add(1);
+        reader.exclusive = false;
+        reader.shared = 0;
+        reader.lock = None;
+        reader.token.power_cycle();
+        self.events = next_event(self.events);
+        for handle in self.handles.values_mut().filter(|handle| handle.reader == index) {
+            handle.state = HandleState::Gone;
+        }
+    }
+
+    fn close(&mut self, handle: i32, disposition: Disposition) {
+        let Some(closed) = self.handles.remove(&handle) else { return };
+        if closed.state == HandleState::Gone {
+            return;
+        }
+        if let Some(reader) = self.readers.get_mut(closed.reader) {
+            let held = reader.lock.as_ref().is_some_and(|lock| lock.handle == handle);
+            if held {
+                reader.lock = None;
+            }
+            if held && reader.exclusive {
+                reader.exclusive = false;
+            } else {
+                reader.shared -= 1;
+            }
+        }
+        if disposition.resets() {
+            self.reset(closed.reader);
+        }
+    }
+
+    /// Closes handles whose owner is gone. One inside a transaction may have left a PIN verified: that card is reset.
+    fn abandon(&mut self, of: impl Fn(&Handle) -> bool) {
+        let abandoned: Vec<i32> =
+            self.handles.iter().filter(|(_, handle)| of(handle)).map(|(&id, _)| id).collect();
+        for id in abandoned {
+            let held = self.handles.get(&id).is_some_and(|handle| {
+                let lock = self.readers.get(handle.reader).and_then(|reader| reader.lock.as_ref());
+                handle.state == HandleState::Good && lock.is_some_and(|lock| lock.handle == id)
+            });
+            self.close(id, if held { Disposition::Reset } else { Disposition::Leave });
+        }
+    }
+
+    fn find(&self, which: &str) -> Result<usize> {
+        self.readers
+            .iter()
+            .position(|reader| reader.name == which || which.parse() == Ok(reader.token.serial()))
+            .ok_or_else(|| Error::Control(format!("no reader or serial is called {}", printable(which))))
+    }
+}
+
+/// Counts comings and goings from 1 to 32,767 and round again, as clients keep them in a signed 16-bit field.
+fn next_event(events: u32) -> u32 {
+    events % 0x7FFF + 1
+}
+
+/// Text from outside without control characters.
+fn printable(text: &str) -> String {
+    text.escape_debug().to_string()
+}
+
+/// A random number that is free; random, so that a stale handle from before does not fit by chance.
+fn fresh(free: impl Fn(u32) -> bool) -> Outcome<u32> {
+    for _ in 0..64 {
+        let number = getrandom::u32().map_err(|_| Code::INVALID_VALUE)? & 0x7FFF_FFFF;
+        if number != 0 && free(number) {
+            return Ok(number);
+        }
+    }
+    Err(Code::INVALID_VALUE)
+}

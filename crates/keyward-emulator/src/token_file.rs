@@ -1,0 +1,202 @@
+//! A token in one file: locked while it is in use, replaced as a whole when it changes.
+//!
+//! A change is written to a file beside it, synced and renamed before the answer goes out, so that a kill at any point leaves
+//! the old state or the new one. The lock (flock) moves along: the new file is locked before it takes the name,
+//! and who opens the name afterwards checks that what it locked still has the name.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+use crate::{Card, Error, Firmware, Result, Touch, card::status::Sw};
+
+/// A card and the file that keeps it; mode 0600, since test keys are in it.
+#[derive(Debug)]
+pub struct TokenFile {
+    path: PathBuf,
+    lock: File,
+    card: Card,
+    saved: Zeroizing<Vec<u8>>,
+}
+
+impl TokenFile {
+    /// Makes a new token and its file.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if the path is taken; nothing is changed then.
+    pub fn create(path: &Path, serial: u32, firmware: Firmware) -> Result<Self> {
+        let card = Card::new(serial, firmware)?;
+        let saved = card.to_json()?;
+        let lock = written_beside(path, &saved)?.persist_noclobber(path).map_err(|refused| match refused
+            .error
+            .kind()
+        {
+            std::io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+            _ => Error::io(path)(refused.error),
+        })?;
+        sync_folder(path)?;
+        Ok(Self { path: path.to_owned(), lock, card, saved })
+    }
+
+    /// Opens a token for use and locks it until this value is dropped.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if another process has it, [`Error::TokenFile`] if it is none.
+    pub fn open(path: &Path) -> Result<Self> {
+        let in_use = || Error::InUse { path: path.to_owned() };
+        // A file that was replaced while we waited is no longer the token; each round is a fresh look.
+        for _ in 0..16 {
+            let mut file = File::open(path).map_err(Error::io(path))?;
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                return Err(in_use());
+            }
+            let locked = file.metadata().map_err(Error::io(path))?;
+            let named = std::fs::metadata(path).map_err(Error::io(path))?;
+            if (locked.dev(), locked.ino()) != (named.dev(), named.ino()) {
+                continue;
+            }
+            let mut saved = Zeroizing::new(Vec::new());
+            file.read_to_end(&mut saved).map_err(Error::io(path))?;
+            let card = Card::from_json(&saved)
+                .map_err(|error| Error::TokenFile { path: path.to_owned(), reason: error.to_string() })?;
+            return Ok(Self { path: path.to_owned(), lock: file, card, saved });
+        }
+        Err(in_use())
+    }
+
+    /// The serial number.
+    pub fn serial(&self) -> u32 {
+        self.card.serial()
+    }
+
+    /// The firmware version.
+    pub fn firmware(&self) -> Firmware {
+        self.card.firmware()
+    }
+
+    /// Who answers when a key wants a touch.
+    pub fn set_touch(&mut self, touch: Touch) {
+        self.card.set_touch(touch);
+    }
+
+    /// Power off and on, or a reset.
+    pub fn power_cycle(&mut self) {
+        self.card.power_cycle();
+    }
+
+    /// Answers one APDU; what it changed is on disk before this returns. If that fails the change is
+    /// taken back, the card is as after power-on and the answer is 6581.
+    pub fn transmit(&mut self, apdu: &[u8]) -> Vec<u8> {
+        let answer = self.card.transmit(apdu);
+        if !self.card.take_changed() || self.save().is_ok() {
+            return answer;
+        }
+        if let Ok(card) = Card::from_json(&self.saved) {
+            let touch = self.card.touch();
+            self.card = card;
+            self.card.set_touch(touch);
+        }
+        Sw::MEMORY_FAILURE.bytes().to_vec()
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let json = self.card.to_json()?;
+        let file = written_beside(&self.path, &json)?;
+        self.lock = file.persist(&self.path).map_err(|refused| Error::io(&self.path)(refused.error))?;
+        self.saved = json;
+        sync_folder(&self.path)
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// A locked, synced file in the same folder, still without the name.
+fn written_beside(path: &Path, content: &[u8]) -> Result<NamedTempFile> {
+    let mut file =
+        NamedTempFile::with_prefix_in(".keyward-emulator-", folder(path)).map_err(Error::io(path))?;
+    flock(file.as_file(), FlockOperation::NonBlockingLockExclusive)
+        .map_err(|errno| Error::io(path)(errno.into()))?;
+    file.write_all(content).map_err(Error::io(path))?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    Ok(file)
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(Error::io(folder(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+    use std::os::unix::fs::PermissionsExt;
+
+    const SELECT: &[u8] = &hex!("00a4040005a000000308");
+    const WRONG_PIN: &[u8] = &hex!("0020008008ffffffffffffffff");
+
+    fn firmware() -> Firmware {
+        "5.7.1".parse().unwrap()
+    }
+
+    #[test]
+    fn a_change_is_in_the_file_before_the_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.token");
+        let mut token = TokenFile::create(&path, 1, firmware()).unwrap();
+        token.transmit(SELECT);
+        assert_eq!(token.transmit(WRONG_PIN), hex!("63c2"));
+        let mut copy = Card::from_json(&std::fs::read(&path).unwrap()).unwrap();
+        copy.transmit(SELECT);
+        assert_eq!(copy.transmit(&hex!("00200080")), hex!("63c2"));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_token_in_use_stays_locked_through_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.token");
+        let mut token = TokenFile::create(&path, 1, firmware()).unwrap();
+        assert!(matches!(TokenFile::open(&path), Err(Error::InUse { .. })));
+        token.transmit(SELECT);
+        token.transmit(WRONG_PIN);
+        assert!(matches!(TokenFile::open(&path), Err(Error::InUse { .. })));
+        drop(token);
+        assert_eq!(TokenFile::open(&path).unwrap().transmit(&hex!("00fd0000")), hex!("6d00"));
+    }
+
+    #[test]
+    fn an_existing_file_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.token");
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(TokenFile::create(&path, 1, firmware()), Err(Error::Exists { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        assert!(matches!(TokenFile::open(&path), Err(Error::TokenFile { .. })));
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_written_did_not_happen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone").join("a.token");
+        std::fs::create_dir(folder.path().join("gone")).unwrap();
+        let mut token = TokenFile::create(&path, 1, firmware()).unwrap();
+        std::fs::remove_dir_all(folder.path().join("gone")).unwrap();
+        token.transmit(SELECT);
+        assert_eq!(token.transmit(WRONG_PIN), hex!("6581"));
+        token.transmit(SELECT);
+        assert_eq!(token.transmit(&hex!("00200080")), hex!("63c3"));
+    }
+}
