@@ -1,0 +1,435 @@
+//! A tar into one folder and never beside it.
+//!
+//! An archive is another's word, even one that opens: whoever knows a vault can seal to it. So each
+//! path is split into components and judged; each folder on the way is entered without following
+//! links ([`Chain`]); each file, link and folder must be new, so nothing an archive made is replaced
+//! or written through. What would break a rule ends the extraction, by the entry's name.
+//!
+//! Folders get their modes and times last, deepest first: writing into a folder changes its time,
+//! and a folder may forbid writing.
+
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, fchown, futimens,
+    linkat, mkdirat, openat, readlinkat, statat, symlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use crate::chain::Chain;
+use crate::entry::{Entry, Kind, Time};
+use crate::error::{Error, Unsafe};
+use crate::index::{Hashing, Recorder, Summary};
+use crate::progress::Progress;
+use crate::tar::header::Member;
+use crate::tar::reader::{Found, Reader};
+
+/// How to extract.
+#[derive(Debug, Clone)]
+pub struct ExtractOptions {
+    /// Threads that decrypt; at most 8 are used.
+    pub threads: usize,
+    /// Gives files to the owners that the archive names, by number. Only root can; for anybody
+    /// else it has no effect.
+    pub owners: bool,
+    /// Makes symbolic links whose targets lie outside the tree, instead of refusing the archive.
+    /// Extraction itself still follows none.
+    pub keep_links_out: bool,
+}
+
+impl Default for ExtractOptions {
+    /// All cores, owners left alone, links out of the tree refused.
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, owners: false, keep_links_out: false }
+    }
+}
+
+/// What was extracted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExtractReport {
+    /// Entries of the archive.
+    pub entries: u64,
+    /// Bytes of file contents.
+    pub bytes: u64,
+    /// Files that lost their set-user-ID or set-group-ID bit, because they now belong to somebody
+    /// else than in the archive.
+    pub set_id_dropped: u64,
+    /// Whether the archive had an index, which was then found to be that of its tar.
+    pub indexed: bool,
+    /// Names at the top of what was extracted.
+    pub tops: Vec<Vec<u8>>,
+}
+
+/// Names at the top that a report keeps.
+const MOST_TOPS: usize = 1000;
+
+/// Extraction under way.
+pub(crate) struct Extraction<'a> {
+    chain: Chain,
+    /// Stands where hard links point.
+    targets: Chain,
+    /// Where the folder lies, for messages.
+    shown: &'a Path,
+    folders: Vec<Folder>,
+    owners: bool,
+    keep_links_out: bool,
+    us: (u32, u32),
+    recorder: Recorder<Hashing>,
+    progress: &'a dyn Progress,
+    report: ExtractReport,
+}
+
+/// A folder's mode and time, to be set at the end.
+struct Folder {
+    path: Vec<u8>,
+    mode: u32,
+    mtime: Time,
+    owner: (u32, u32),
+}
+
+impl<'a> Extraction<'a> {
+    /// Extracts into `root`, an empty folder of our own.
+    pub(crate) fn new(
+        root: OwnedFd,
+        shown: &'a Path,
+        options: &ExtractOptions,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Error> {
+        let second = root.try_clone().map_err(|error| Error::io(shown, error))?;
+        let us = (rustix::process::geteuid(), rustix::process::getegid());
+        Ok(Self {
+            chain: Chain::new(root),
+            targets: Chain::new(second),
+            shown,
+            folders: Vec::new(),
+            owners: options.owners && us.0.is_root(),
+            keep_links_out: options.keep_links_out,
+            us: (us.0.as_raw(), us.1.as_raw()),
+            recorder: Recorder::hashing(),
+            progress,
+            report: ExtractReport::default(),
+        })
+    }
+
+    /// Extracts every member of the tar and reads the stream to its end.
+    pub(crate) fn all(&mut self, input: impl BufRead) -> Result<(), Error> {
+        let mut reader = Reader::new(input);
+        while let Some(Found { member, offset }) = reader.next()? {
+            if self.progress.stopped() {
+                return Err(Error::Interrupted);
+            }
+            self.one(&member, &mut reader)?;
+            self.report.entries += 1;
+            self.report.bytes += member.size;
+            self.progress.done(1, 0);
+            let Member { path, kind, size, mode, mtime, link, .. } = member;
+            let entry = Entry { path, kind, size, mode, mtime, link, offset };
+            self.recorder.push(&entry).map_err(|error| Error::io("", error))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the archive's index is that of the tar which was extracted.
+    pub(crate) fn check(&self, index: Summary) -> Result<(), Error> {
+        let found = self.recorder.summary();
+        if index == found {
+            return Ok(());
+        }
+        Err(Error::IndexMismatch { listed: index.totals.entries, found: found.totals.entries })
+    }
+
+    pub(crate) fn report(self, indexed: bool) -> ExtractReport {
+        ExtractReport { indexed, ..self.report }
+    }
+
+    fn one(&mut self, member: &Member, reader: &mut Reader<impl BufRead>) -> Result<(), Error> {
+        let refuse = |reason| Error::UnsafeEntry { entry: member.path.clone(), reason };
+        let components = components(&member.path).map_err(refuse)?;
+        if matches!(member.flag, b'3' | b'4') {
+            return Err(refuse(Unsafe::Device));
+        }
+        if member.kind == Kind::Special {
+            let what = match member.flag {
+                b'6' => "a fifo",
+                b'S' => "a sparse file",
+                b'M' => "part of a tar of several volumes",
+                _ => "of a kind of its own maker",
+            };
+            return Err(Error::Unsupported { entry: member.path.clone(), what });
+        }
+        let Some((name, folders)) = components.split_last() else {
+            // `./` is the folder that is extracted into, and stays as the caller made it.
+            return match member.kind {
+                Kind::Folder => Ok(()),
+                _ => Err(refuse(Unsafe::NoPath)),
+            };
+        };
+        self.chain.go(folders.iter().copied(), true).map_err(|errno| self.told(member, errno))?;
+        match member.kind {
+            Kind::Folder => self.folder(member, &components, name),
+            Kind::Symlink => self.symlink(member, name),
+            Kind::Hardlink => self.hard_link(member, name),
+            Kind::File | Kind::Special => self.file(member, name, reader),
+        }?;
+        if folders.is_empty()
+            && self.report.tops.len() < MOST_TOPS
+            && !self.report.tops.iter().any(|top| top == name)
+        {
+            self.report.tops.push(name.to_vec());
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, member: &Member, components: &[&[u8]], name: &[u8]) -> Result<(), Error> {
+        let here = self.chain.here().map_err(|errno| Self::tell(self.shown, member, errno))?;
+        match mkdirat(here, name, Mode::RWXU) {
+            // Made on the way to something below it, or named twice: then it must be a folder.
+            Err(Errno::EXIST) => match statat(here, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
+                Ok(_) => {
+                    return Err(Error::UnsafeEntry { entry: member.path.clone(), reason: Unsafe::Twice });
+                }
+                Err(errno) => return Err(self.told(member, errno)),
+            },
+            made => made.map_err(|errno| self.told(member, errno))?,
+        }
+        let owner = (member.uid, member.gid);
+        self.folders.push(Folder {
+            path: components.join(&b'/'),
+            mode: member.mode,
+            mtime: member.mtime,
+            owner,
+        });
+        Ok(())
+    }
+
+    fn file(&mut self, member: &Member, name: &[u8], reader: &mut Reader<impl BufRead>) -> Result<(), Error> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let here = self.chain.here().map_err(|errno| Self::tell(self.shown, member, errno))?;
+        let file =
+            openat(here, name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| self.told(member, errno))?;
+        let mut file = File::from(file);
+        loop {
+            let (shown, progress) = (self.shown, self.progress);
+            let more = reader.chunk(|bytes| {
+                file.write_all(bytes).map_err(|error| Error::io(shown.join(os(&member.path)), error))?;
+                progress.done(0, bytes.len() as u64);
+                if progress.stopped() { Err(Error::Interrupted) } else { Ok(()) }
+            })?;
+            if !more {
+                break;
+            }
+        }
+        let mode = self.mode(member.mode, (member.uid, member.gid));
+        let owner = self.owners.then_some((member.uid, member.gid));
+        settle(file.as_fd(), mode, member.mtime, owner).map_err(|errno| self.told(member, errno))
+    }
+
+    fn symlink(&mut self, member: &Member, name: &[u8]) -> Result<(), Error> {
+        if member.link.is_empty() || member.link.contains(&0) {
+            return Err(Error::UnsafeEntry { entry: member.path.clone(), reason: Unsafe::NoPath });
+        }
+        if leads_out(&member.path, &member.link) && !self.keep_links_out {
+            return Err(Error::UnsafeEntry { entry: member.path.clone(), reason: Unsafe::LinkOut });
+        }
+        let owners = self.owners;
+        let mut make = || -> Result<(), Errno> {
+            let here = self.chain.here()?;
+            symlinkat(member.link.as_slice(), here, name)?;
+            if owners {
+                let (owner, group) = ids((member.uid, member.gid));
+                chownat(here, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            utimensat(here, name, &times(member.mtime), AtFlags::SYMLINK_NOFOLLOW)
+        };
+        make().map_err(|errno| self.told(member, errno))
+    }
+
+    fn hard_link(&mut self, member: &Member, name: &[u8]) -> Result<(), Error> {
+        let refuse = |reason| Error::UnsafeEntry { entry: member.path.clone(), reason };
+        let target = components(&member.link).map_err(|_| refuse(Unsafe::LinkTarget))?;
+        let (target, folders) = target.split_last().ok_or_else(|| refuse(Unsafe::LinkTarget))?;
+        self.targets.go(folders.iter().copied(), false).map_err(|_| refuse(Unsafe::LinkTarget))?;
+        let mut make = || {
+            let here = self.chain.here()?;
+            // Without AT_SYMLINK_FOLLOW, a link is itself linked, not what it points at.
+            linkat(self.targets.here()?, *target, here, name, AtFlags::empty())?;
+            let stat = statat(here, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => readlinkat(here, name, Vec::new()).map(Some),
+                _ => Ok(None),
+            }
+        };
+        let symlink = make().map_err(|errno| match errno {
+            Errno::NOENT | Errno::PERM | Errno::NOTDIR | Errno::LOOP => refuse(Unsafe::LinkTarget),
+            errno => self.told(member, errno),
+        })?;
+        // A symbolic link leads elsewhere from here than from where its first name is.
+        match symlink {
+            Some(to) if !self.keep_links_out && leads_out(&member.path, to.as_bytes()) => {
+                Err(refuse(Unsafe::LinkOut))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets modes and times of the folders deeper than `above` levels, deepest first; those that
+    /// are not, stay for a later call.
+    pub(crate) fn settle_folders(&mut self, above: usize) -> Result<(), Error> {
+        // A path sorts before all below it, so the reverse order has the deepest first. Of two
+        // entries for one folder the later counts, and is found first after the stable sort.
+        let mut folders = std::mem::take(&mut self.folders);
+        folders.reverse();
+        folders.sort_by(|a, b| b.path.cmp(&a.path));
+        folders.dedup_by(|later, first| later.path == first.path);
+        let depth = |folder: &Folder| folder.path.split(|byte| *byte == b'/').count();
+        let (now, later) = folders.into_iter().partition(|folder| depth(folder) > above);
+        self.folders = later;
+        for folder in now {
+            let mode = self.mode(folder.mode, folder.owner);
+            let shown = self.shown;
+            let told = |errno| Error::io(shown.join(os(&folder.path)), errno);
+            self.chain.go(folder.path.split(|byte| *byte == b'/'), false).map_err(told)?;
+            let here = self.chain.here().map_err(told)?;
+            settle(here, mode, folder.mtime, self.owners.then_some(folder.owner)).map_err(told)?;
+        }
+        Ok(())
+    }
+
+    /// The mode to set. A set-id bit would hand out the rights of whoever owns the file now.
+    fn mode(&mut self, mode: u32, owner: (u32, u32)) -> u32 {
+        let keep = self.owners || (owner == self.us);
+        if keep || mode & 0o6000 == 0 {
+            return mode;
+        }
+        self.report.set_id_dropped += 1;
+        mode & 0o1777
+    }
+
+    fn told(&self, member: &Member, errno: Errno) -> Error {
+        Self::tell(self.shown, member, errno)
+    }
+
+    /// What an operating system's refusal means for a member: in a folder of our own, a name that
+    /// is taken or a folder that is none was made by the archive itself.
+    fn tell(shown: &Path, member: &Member, errno: Errno) -> Error {
+        let refuse = |reason| Error::UnsafeEntry { entry: member.path.clone(), reason };
+        match errno {
+            Errno::EXIST => refuse(Unsafe::Twice),
+            Errno::LOOP | Errno::NOTDIR => refuse(Unsafe::Through),
+            errno => Error::io(shown.join(os(&member.path)), errno),
+        }
+    }
+}
+
+fn os(path: &[u8]) -> PathBuf {
+    // Joined for messages only: the first component is never taken as absolute.
+    let relative = path.iter().position(|byte| *byte != b'/').and_then(|start| path.get(start..));
+    PathBuf::from(std::ffi::OsStr::from_bytes(relative.unwrap_or_default()))
+}
+
+fn settle(at: BorrowedFd<'_>, mode: u32, mtime: Time, owner: Option<(u32, u32)>) -> Result<(), Errno> {
+    if let Some(owner) = owner {
+        let (owner, group) = ids(owner);
+        fchown(at, owner, group)?;
+    }
+    fchmod(at, Mode::from_raw_mode(mode))?;
+    futimens(at, &times(mtime))
+}
+
+fn ids(owner: (u32, u32)) -> (Option<Uid>, Option<Gid>) {
+    // The highest number means "unchanged" to the kernel.
+    let given = |id: u32| (id != u32::MAX).then_some(id);
+    (given(owner.0).map(Uid::from_raw), given(owner.1).map(Gid::from_raw))
+}
+
+fn times(mtime: Time) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT as _ },
+        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() },
+    }
+}
+
+/// The components of a path that stays where it begins.
+fn components(path: &[u8]) -> Result<Vec<&[u8]>, Unsafe> {
+    if path.is_empty() || path.contains(&0) {
+        return Err(Unsafe::NoPath);
+    }
+    if path.starts_with(b"/") {
+        return Err(Unsafe::Absolute);
+    }
+    let components: Vec<_> =
+        path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+    if components.contains(&&b".."[..]) { Err(Unsafe::Climbs) } else { Ok(components) }
+}
+
+/// Whether a symbolic link at `path` can lead out of the tree that it is in.
+///
+/// Its folder is a real one, so leading `..` are counted against the depth of `path`. A `..` after
+/// a name may follow another link first and then climb from where that leads; it counts as leading
+/// out. Links that pass lead inside, and so does any way through several of them.
+pub(crate) fn leads_out(path: &[u8], target: &[u8]) -> bool {
+    if target.starts_with(b"/") {
+        return true;
+    }
+    let names = |path: &'_ [u8]| {
+        path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").count()
+    };
+    let depth = names(path).saturating_sub(1);
+    let mut parts = target.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    let mut climbs = 0;
+    loop {
+        match parts.next() {
+            Some(b"..") => climbs += 1,
+            Some(_) => return climbs > depth || parts.any(|name| name == b".."),
+            None => return climbs > depth,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_judged() {
+        assert_eq!(components(b"a/b").unwrap(), [b"a", b"b"]);
+        assert_eq!(components(b"./a//b/.").unwrap(), [b"a", b"b"]);
+        assert_eq!(components(b".").unwrap(), [b""; 0]);
+        assert_eq!(components(b"a/..b/...").unwrap(), [&b"a"[..], b"..b", b"..."]);
+        assert_eq!(components(b""), Err(Unsafe::NoPath));
+        assert_eq!(components(b"a\0b"), Err(Unsafe::NoPath));
+        assert_eq!(components(b"/a"), Err(Unsafe::Absolute));
+        for path in [&b".."[..], b"../a", b"a/..", b"a/../b", b"./..", b"a//.."] {
+            assert_eq!(components(path), Err(Unsafe::Climbs));
+        }
+    }
+
+    #[test]
+    fn links_are_judged_by_where_they_can_lead() {
+        for (path, target) in
+            [("a/l", "b"), ("a/l", ".."), ("a/l", "../b"), ("a/b/l", "../../c/d"), ("l", "a/b"), ("l", ".")]
+        {
+            assert!(!leads_out(path.as_bytes(), target.as_bytes()), "{path} -> {target}");
+        }
+        for (path, target) in [
+            ("l", ".."),
+            ("l", "/"),
+            ("a/l", "/etc/passwd"),
+            ("a/l", "../.."),
+            ("a/l", "../../b"),
+            ("a/l", ".././../b"),
+            ("./a/l", "../.."),
+            ("a/l", "b/../../.."),
+            ("a/l", "b/.."),
+        ] {
+            assert!(leads_out(path.as_bytes(), target.as_bytes()), "{path} -> {target}");
+        }
+    }
+}

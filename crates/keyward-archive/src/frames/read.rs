@@ -1,0 +1,283 @@
+//! Any zstd stream taken apart, frame by frame. An archive of ours is held to its whole format:
+//! when an index frame occurs, the seek table must follow and describe exactly the frames that were
+//! read, and nothing may come after it.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use sha2::{Digest, Sha256};
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+
+use super::{TABLE_END, TABLE_ENTRY, TABLE_FOOT, TABLE_MAGIC};
+use crate::error::Error;
+use crate::index::{self, Summary};
+
+const FRAME_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+/// The sixteen magics of skippable frames differ in their last four bits.
+const SKIPPABLE: u32 = 0x184D_2A50;
+
+/// Whether a stream that begins so is zstd.
+pub(crate) fn looks_like_zstd(start: &[u8]) -> bool {
+    start.first_chunk().is_some_and(|magic| *magic == FRAME_MAGIC || skippable(*magic).is_some())
+}
+
+fn skippable(magic: [u8; 4]) -> Option<u32> {
+    let magic = u32::from_le_bytes(magic);
+    (magic & !0xf == SKIPPABLE).then_some(magic)
+}
+
+/// Decompresses a stream and watches its frames.
+pub(crate) struct Unframe<R> {
+    input: BufReader<R>,
+    decoder: Decoder<'static>,
+    /// Sizes of the frame that is being read: compressed, decompressed.
+    frame: Option<(u64, u64)>,
+    frames: Frames,
+    index: Option<Summary>,
+    ended: bool,
+}
+
+/// The frames so far, as their entries in a seek table.
+struct Frames {
+    count: u64,
+    hash: Sha256,
+    fit: bool,
+}
+
+impl Frames {
+    fn push(&mut self, compressed: u64, decompressed: u64) {
+        self.count += 1;
+        for size in [compressed, decompressed] {
+            self.fit &= u32::try_from(size).is_ok();
+            self.hash.update((size as u32).to_le_bytes());
+        }
+    }
+}
+
+impl<R: Read> Unframe<R> {
+    pub(crate) fn new(input: R) -> Result<Self, Error> {
+        Ok(Self {
+            input: BufReader::with_capacity(128 * 1024, input),
+            decoder: Decoder::new().map_err(zstd_error)?,
+            frame: None,
+            frames: Frames { count: 0, hash: Sha256::new(), fit: true },
+            index: None,
+            ended: false,
+        })
+    }
+
+    /// The index, once the stream has been read to its end.
+    pub(crate) fn index(&self) -> Option<Summary> {
+        self.index
+    }
+
+    /// Decompressed bytes; 0 at the verified end of the stream.
+    pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            if self.frame.is_none() && !self.begin()? {
+                return Ok(0);
+            }
+            let input = self.input.fill_buf().map_err(read_error)?;
+            let at_end = input.is_empty();
+            let mut from = InBuffer::around(input);
+            let mut to = OutBuffer::around(&mut *out);
+            let hint = self.decoder.run(&mut from, &mut to).map_err(zstd_error)?;
+            let (taken, made) = (from.pos(), to.pos());
+            self.input.consume(taken);
+            let (compressed, decompressed) = self.frame.unwrap_or_default();
+            let sizes = (compressed + taken as u64, decompressed + made as u64);
+            self.frame = Some(sizes);
+            if hint == 0 {
+                self.frames.push(sizes.0, sizes.1);
+                self.frame = None;
+            } else if at_end && made == 0 {
+                return Err(Error::Zstd { reason: "it ends inside a frame".into() });
+            }
+            if made > 0 {
+                return Ok(made);
+            }
+        }
+    }
+
+    /// Begins the next data frame, past any skippable ones; false at the end of the stream.
+    fn begin(&mut self) -> Result<bool, Error> {
+        loop {
+            if self.input.fill_buf().map_err(read_error)?.is_empty() {
+                if self.index.is_some() && !self.ended {
+                    return Err(Error::Zstd { reason: "the seek table is missing".into() });
+                }
+                return Ok(false);
+            }
+            if self.ended {
+                return Err(Error::Zstd { reason: "there is something after the seek table".into() });
+            }
+            let magic = self.four()?;
+            match skippable(magic) {
+                Some(magic) => self.skippable(magic)?,
+                None if magic != FRAME_MAGIC => {
+                    return Err(Error::Zstd { reason: "there is something that is no frame".into() });
+                }
+                None if self.index.is_some() => {
+                    return Err(Error::Zstd { reason: "there is data after the index".into() });
+                }
+                None => {
+                    self.decoder.reinit().map_err(zstd_error)?;
+                    let mut nothing = [];
+                    let mut to = OutBuffer::around(nothing.as_mut_slice());
+                    self.decoder.run(&mut InBuffer::around(&magic), &mut to).map_err(zstd_error)?;
+                    self.frame = Some((magic.len() as u64, 0));
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn skippable(&mut self, magic: u32) -> Result<(), Error> {
+        let length = u64::from(u32::from_le_bytes(self.four()?));
+        if magic == index::MAGIC && self.index.is_none() {
+            self.index = Some(index::summarize((&mut self.input).take(length))?);
+            self.frames.push(8 + length, 0);
+            return Ok(());
+        }
+        if self.index.is_some() {
+            if magic != TABLE_MAGIC {
+                return Err(Error::Zstd { reason: "there is something between index and seek table".into() });
+            }
+            self.ended = true;
+            return self.table(length);
+        }
+        let skipped = io::copy(&mut (&mut self.input).take(length), &mut io::sink()).map_err(read_error)?;
+        if skipped == length { Ok(()) } else { Err(Error::Zstd { reason: "it ends inside a frame".into() }) }
+    }
+
+    /// The seek table must be that of the frames read.
+    fn table(&mut self, length: u64) -> Result<(), Error> {
+        let wrong = || Error::Zstd { reason: "the seek table is not that of the frames".into() };
+        let entries = self.frames.count * TABLE_ENTRY as u64;
+        if length != entries + TABLE_FOOT as u64 || !self.frames.fit {
+            return Err(wrong());
+        }
+        let mut hash = Sha256::new();
+        let mut table = (&mut self.input).take(entries);
+        loop {
+            let bytes = table.fill_buf().map_err(read_error)?;
+            if bytes.is_empty() {
+                break;
+            }
+            hash.update(bytes);
+            let count = bytes.len();
+            table.consume(count);
+        }
+        let mut foot = [0; TABLE_FOOT];
+        self.input.read_exact(&mut foot).map_err(read_error)?;
+        let mut expected = Vec::with_capacity(TABLE_FOOT);
+        expected.extend_from_slice(&(self.frames.count as u32).to_le_bytes());
+        expected.push(0);
+        expected.extend_from_slice(&TABLE_END.to_le_bytes());
+        if foot.as_slice() != expected || hash.finalize() != self.frames.hash.clone().finalize() {
+            return Err(wrong());
+        }
+        Ok(())
+    }
+
+    fn four(&mut self) -> Result<[u8; 4], Error> {
+        let mut bytes = [0; 4];
+        self.input.read_exact(&mut bytes).map_err(read_error)?;
+        Ok(bytes)
+    }
+}
+
+fn zstd_error(error: io::Error) -> Error {
+    Error::Zstd { reason: error.to_string() }
+}
+
+fn read_error(error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof
+        && error.get_ref().is_none_or(|inner| !inner.is::<keyward_age::Error>())
+    {
+        return Error::Zstd { reason: "it ends inside a frame".into() };
+    }
+    Error::io("", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::write::compress;
+    use crate::index::tests::frame;
+    use proptest::prelude::*;
+
+    fn sealed(data: &[u8]) -> Vec<u8> {
+        let (framed, ()) = compress(Vec::new(), 2, 3, &(), |blocks| blocks.put(data)).unwrap();
+        framed.finish(&frame(&[])).unwrap()
+    }
+
+    fn read_all(stream: &[u8]) -> Result<(Vec<u8>, Option<Summary>), Error> {
+        let mut unframe = Unframe::new(stream)?;
+        let mut data = Vec::new();
+        let mut buffer = vec![0; 300_000];
+        loop {
+            match unframe.read(&mut buffer)? {
+                0 => return Ok((data, unframe.index())),
+                count => data.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        (0..length)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 26) as u8
+            })
+            .collect()
+    }
+
+    #[test]
+    fn our_frames_and_other_peoples() {
+        let data = noise(3_000_000);
+        let (read, index) = read_all(&sealed(&data)).unwrap();
+        assert!(read == data);
+        assert!(index.is_some());
+        let stock = zstd::stream::encode_all(data.as_slice(), 3).unwrap();
+        let (read, index) = read_all(&stock).unwrap();
+        assert!(read == data && index.is_none());
+        let pieces = [&stock[..], b"\x50\x2a\x4d\x18\x03\0\0\0abc", &stock[..]].concat();
+        assert!(read_all(&pieces).unwrap().0.len() == 2 * data.len());
+    }
+
+    #[test]
+    fn a_stream_of_ours_is_whole_or_refused() {
+        let data = noise(1_200_000);
+        let stream = sealed(&data);
+        let index = frame(&[]);
+        let table = stream.len() - 8 - 3 * TABLE_ENTRY - TABLE_FOOT;
+        let at_index = table - index.len();
+        for end in [at_index + 1, at_index + 8, table, table + 3, stream.len() - 1] {
+            assert!(
+                matches!(read_all(&stream[..end]), Err(Error::Zstd { .. } | Error::Index { .. })),
+                "{end}"
+            );
+        }
+        assert!(read_all(&[&stream[..], b"x"].concat()).is_err());
+        assert!(read_all(&[&stream[..], &stream[..]].concat()).is_err());
+        for at in table..stream.len() {
+            let mut flipped = stream.clone();
+            flipped[at] ^= 1;
+            assert!(read_all(&flipped).is_err(), "{at}");
+        }
+        let twice = [&stream[..at_index], &index, &stream[at_index..]].concat();
+        assert!(read_all(&twice).is_err());
+        let data_after = [&stream[..table], &stream[..at_index], &stream[table..]].concat();
+        assert!(read_all(&data_after).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_streams_never_panic(stream in proptest::collection::vec(any::<u8>(), 0..300), cut in 0_usize..40) {
+            let good = sealed(b"abc");
+            let _ = read_all(&stream);
+            let _ = read_all(&[&good[..cut.min(good.len())], &stream].concat());
+        }
+    }
+}

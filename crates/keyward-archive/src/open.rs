@@ -1,0 +1,491 @@
+//! Sealed archives to trees and streams. The types are the order of the steps:
+//!
+//!     Sealed::open(path)          header only; tells who can open it
+//!       └─ unlock(file key) ─> Archive
+//!             ├─ extract(folder)            everything, into a new folder
+//!             ├─ copy_to / copy_to_file     the decrypted bytes as they are
+//!             └─ index / each_entry         the end of the file only, if there is an index
+//!
+//! Nothing gets its final name before the last chunk has been verified. Bytes copied to a writer are
+//! each verified, but the end may still be missing when they arrive.
+
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use keyward_age::{FileKey, Header, OpenAt, OpenReader};
+
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::extract::{ExtractOptions, ExtractReport, Extraction};
+use crate::frames::read::{Unframe, looks_like_zstd};
+use crate::frames::{FRAME, MOST_FRAMES, TABLE_END, TABLE_ENTRY, TABLE_FOOT, TABLE_MAGIC};
+use crate::index::{self, Entries, Summary, Totals};
+use crate::place::{Local, Named, Overwrite, Pending};
+use crate::progress::Progress;
+use crate::staging::Staging;
+use crate::tar::BLOCK;
+use crate::tar::header::Member;
+use crate::tar::reader::{Found, Reader, looks_like_tar};
+
+/// Entries that [`Archive::index`] holds in memory at most; [`Archive::each_entry`] has no limit.
+pub const MOST_INDEXED: u64 = 4_000_000;
+
+/// A sealed archive of which only the header has been read.
+pub struct Sealed {
+    path: PathBuf,
+    place: Local,
+    header: Header,
+}
+
+impl Sealed {
+    /// Reads the header of an archive in a local file.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; [`Error::NotAnArchive`] if it is no age file or no file at all;
+    /// [`Error::Age`] for a malformed header; [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let place = Local::open(path)?;
+        let header = Header::read(&mut BufReader::new(place.from(0))).map_err(|error| match error {
+            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.to_path_buf() },
+            other => Error::io(path, io::Error::from(other)),
+        })?;
+        Ok(Self { path: path.to_path_buf(), place, header })
+    }
+
+    /// The age header, which tells whom the archive is sealed to.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The archive's path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of the archive in bytes.
+    pub fn size(&self) -> u64 {
+        self.place.length()
+    }
+
+    /// Takes the file key that a holder unwrapped from the header.
+    pub fn unlock(self, key: FileKey) -> Archive {
+        Archive { path: self.path, place: self.place, header_length: self.header.len(), key }
+    }
+}
+
+/// An archive with its file key.
+pub struct Archive {
+    path: PathBuf,
+    place: Local,
+    header_length: usize,
+    key: FileKey,
+}
+
+/// The entries of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// In the order of the tar.
+    pub entries: Vec<Entry>,
+    /// Whether they come from an index; else the whole archive was read.
+    pub indexed: bool,
+}
+
+impl Archive {
+    /// Extracts the tree into `destination`, which must be absent or an empty folder.
+    ///
+    /// # Errors
+    /// [`Error::DestinationNotEmpty`], [`Error::DestinationNotFolder`]; [`Error::NotATree`];
+    /// [`Error::UnsafeEntry`], [`Error::Unsupported`] naming the entry; [`Error::Tar`],
+    /// [`Error::Zstd`], [`Error::Index`], [`Error::IndexMismatch`]; [`Error::Age`] for a chunk that
+    /// does not verify; [`Error::Io`] naming the file; [`Error::Interrupted`]. After any of them
+    /// the destination is as it was.
+    pub fn extract(
+        &self,
+        destination: &Path,
+        options: &ExtractOptions,
+        progress: &dyn Progress,
+    ) -> Result<ExtractReport, Error> {
+        // The last chunk is verified first: an archive that was cut costs nobody an hour.
+        let mut end = self.anywhere()?;
+        if let Some(body) = find_index(&mut end).map_err(|error| self.named(error))? {
+            let totals = Entries::new(body).map_err(|error| self.named(error))?.totals();
+            progress.found(totals.entries, totals.bytes);
+        }
+        let kind = self.sniff(options.threads)?;
+        let staging = Staging::create(destination)?;
+        let root = staging.open_root()?;
+        let mut extraction = Extraction::new(root, destination, options, progress)?;
+        let index = self.with_tar(kind, |tar| extraction.all(tar))?;
+        extraction.settle_folders(staging.levels_that_move())?;
+        if let Some(index) = index {
+            extraction.check(index)?;
+        }
+        staging.publish()?;
+        extraction.settle_folders(0)?;
+        Ok(extraction.report(index.is_some()))
+    }
+
+    /// Copies the decrypted bytes as they are. Each is verified before it is written; whether the
+    /// end is there, only success tells.
+    ///
+    /// # Errors
+    /// [`Error::Age`] for a chunk that does not verify; [`Error::Io`]; [`Error::Interrupted`].
+    pub fn copy_to(
+        &self,
+        out: &mut dyn Write,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<u64, Error> {
+        let mut reader = self.reader(threads)?;
+        let mut bytes = 0;
+        loop {
+            if progress.stopped() {
+                return Err(Error::Interrupted);
+            }
+            let chunk = match reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                filled => filled.map_err(|error| Error::io(&self.path, error))?,
+            };
+            if chunk.is_empty() {
+                break;
+            }
+            out.write_all(chunk).map_err(|error| Error::io("", error))?;
+            let count = chunk.len();
+            reader.consume(count);
+            bytes += count as u64;
+            progress.done(0, count as u64);
+        }
+        out.flush().map_err(|error| Error::io("", error))?;
+        Ok(bytes)
+    }
+
+    /// Copies the decrypted bytes as they are into the new file `path`, which appears only when
+    /// all of them are verified. Returns their number.
+    ///
+    /// # Errors
+    /// [`Error::Exists`]; [`Error::Age`]; [`Error::Io`]; [`Error::Interrupted`].
+    pub fn copy_to_file(
+        &self,
+        path: &Path,
+        overwrite: Overwrite,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<u64, Error> {
+        let pending = Pending::create(path, overwrite)?;
+        progress.found(0, self.anywhere()?.size());
+        let mut out = Named { inner: pending.writer()?, path: path.to_path_buf() };
+        self.copy_to(&mut out, threads, progress)?;
+        pending.publish()
+    }
+
+    /// The totals of the archive's index, or `None` if it has none; reads the end of the file only.
+    ///
+    /// # Errors
+    /// [`Error::Age`] if the last chunk or one that holds the index does not verify;
+    /// [`Error::Index`]; [`Error::Io`].
+    pub fn totals(&self) -> Result<Option<Totals>, Error> {
+        let mut end = self.anywhere()?;
+        let Some(body) = find_index(&mut end).map_err(|error| self.named(error))? else { return Ok(None) };
+        Ok(Some(Entries::new(body).map_err(|error| self.named(error))?.totals()))
+    }
+
+    /// All entries. With an index the end of the file is read, and its last chunk verified first;
+    /// without one, all of it.
+    ///
+    /// # Errors
+    /// As [`each_entry`](Self::each_entry); [`Error::IndexTooLarge`] beyond [`MOST_INDEXED`].
+    pub fn index(&self, progress: &dyn Progress) -> Result<Index, Error> {
+        let mut entries = Vec::new();
+        let indexed = self.each_entry(progress, &mut |entry| {
+            if entries.len() as u64 >= MOST_INDEXED {
+                return Err(Error::IndexTooLarge { listed: entries.len() as u64 + 1, most: MOST_INDEXED });
+            }
+            entries.push(entry);
+            Ok(())
+        })?;
+        Ok(Index { entries, indexed })
+    }
+
+    /// Tells `tell` of every entry, in the order of the tar and in bounded memory. Returns whether
+    /// they came from an index.
+    ///
+    /// An index is the sealer's word on the tar; it is checked against it when the archive is
+    /// extracted, not here.
+    ///
+    /// # Errors
+    /// [`Error::NotATree`]; [`Error::Age`] for a chunk that does not verify; [`Error::Index`];
+    /// [`Error::Tar`], [`Error::Zstd`] when there is no index; [`Error::Io`]; what `tell` returns.
+    pub fn each_entry(
+        &self,
+        progress: &dyn Progress,
+        tell: &mut dyn FnMut(Entry) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        let mut end = self.anywhere()?;
+        if let Some(body) = find_index(&mut end).map_err(|error| self.named(error))? {
+            let mut entries = Entries::new(body).map_err(|error| self.named(error))?;
+            while let Some(entry) = entries.next().map_err(|error| self.named(error))? {
+                if progress.stopped() {
+                    return Err(Error::Interrupted);
+                }
+                tell(entry)?;
+            }
+            return Ok(true);
+        }
+        let kind = self.sniff(0)?;
+        self.with_tar(kind, |tar| {
+            let mut reader = Reader::new(tar);
+            while let Some(Found { member, offset }) = reader.next()? {
+                if progress.stopped() {
+                    return Err(Error::Interrupted);
+                }
+                progress.done(1, member.size);
+                let Member { path, kind, size, mode, mtime, link, .. } = member;
+                tell(Entry { path, kind, size, mode, mtime, link, offset })?;
+            }
+            Ok(())
+        })?;
+        Ok(false)
+    }
+
+    fn reader(&self, threads: usize) -> Result<Plain, Error> {
+        let threads = if threads == 0 { ExtractOptions::default().threads } else { threads };
+        let from = BufReader::with_capacity(1 << 18, self.place.from(self.header_length as u64));
+        OpenReader::new(from, &self.key, threads.min(8))
+            .map_err(|error| Error::io(&self.path, io::Error::from(error)))
+    }
+
+    /// Random access; the last chunk is verified.
+    fn anywhere(&self) -> Result<OpenAt<&Local>, Error> {
+        OpenAt::new(&self.place, self.header_length, &self.key)
+            .map_err(|error| Error::io(&self.path, io::Error::from(error)))
+    }
+
+    /// Looks at the first bytes: a tar, a tar in zstd, or neither.
+    fn sniff(&self, threads: usize) -> Result<Tarred, Error> {
+        let mut reader = self.reader(threads)?;
+        let mut start = Vec::with_capacity(BLOCK);
+        (&mut reader)
+            .take(BLOCK as u64)
+            .read_to_end(&mut start)
+            .map_err(|error| Error::io(&self.path, error))?;
+        let zstd = looks_like_zstd(&start);
+        if !zstd && !start.first_chunk().is_some_and(looks_like_tar) {
+            return Err(Error::NotATree { path: self.path.clone() });
+        }
+        let stream = io::Cursor::new(start).chain(reader);
+        if !zstd {
+            return Ok(Tarred::Plain(stream));
+        }
+        let mut unframe = Unframe::new(stream)?;
+        // The first block tells whether it is a tar that was compressed.
+        let mut block = vec![0; BLOCK];
+        let mut filled = 0;
+        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match unframe.read(rest).map_err(|error| self.named(error))? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        block.truncate(filled);
+        let tar = block.first_chunk().is_some_and(|block| looks_like_tar(block) || *block == [0; BLOCK]);
+        if !tar {
+            return Err(Error::NotATree { path: self.path.clone() });
+        }
+        Ok(Tarred::Zstd(block, Box::new(unframe)))
+    }
+
+    /// Decrypts and decompresses in another thread while `work` reads the tar. Returns the summary
+    /// of the index, if there was one, when the whole stream has been read and verified.
+    fn with_tar(
+        &self,
+        tarred: Tarred,
+        work: impl FnOnce(&mut Pieces) -> Result<(), Error>,
+    ) -> Result<Option<Summary>, Error> {
+        let worked = thread::scope(|scope| {
+            let (send, pieces) = sync_channel(4);
+            let (give_back, used) = channel();
+            scope.spawn(move || tarred.pump(&send, &used));
+            let mut pieces = Pieces { pieces, used: give_back, piece: Vec::new(), at: 0, end: None };
+            work(&mut pieces)?;
+            pieces.end()
+        });
+        worked.map_err(|error| self.named(error))
+    }
+
+    /// Names the archive in an error that knows no path.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Io { path, source } if path.as_os_str().is_empty() => {
+                Error::Io { path: self.path.clone(), source }
+            }
+            other => other,
+        }
+    }
+}
+
+type Plain = OpenReader<BufReader<crate::place::FromOffset>>;
+type Stream = io::Chain<io::Cursor<Vec<u8>>, Plain>;
+
+/// The stream inside an archive that holds a tree.
+enum Tarred {
+    Plain(Stream),
+    /// With the first block, which has been read already.
+    Zstd(Vec<u8>, Box<Unframe<Stream>>),
+}
+
+enum Piece {
+    Data(Vec<u8>),
+    End(Option<Summary>),
+}
+
+impl Tarred {
+    /// Sends the tar in pieces, then the end; stops when nobody listens any more.
+    fn pump(mut self, send: &SyncSender<Result<Piece, Error>>, used: &Receiver<Vec<u8>>) {
+        let mut start = match &mut self {
+            Self::Plain(_) => Vec::new(),
+            Self::Zstd(start, _) => std::mem::take(start),
+        };
+        loop {
+            let mut piece = used.try_recv().unwrap_or_default();
+            piece.resize(FRAME, 0);
+            let mut filled = start.len();
+            if let Some(begin) = piece.get_mut(..filled) {
+                begin.copy_from_slice(&start);
+                start.clear();
+            }
+            let read = loop {
+                let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
+                    break Ok(());
+                };
+                match self.read(rest) {
+                    Ok(0) => break Ok(()),
+                    Ok(count) => filled += count,
+                    Err(error) => break Err(error),
+                }
+            };
+            piece.truncate(filled);
+            let ended = filled < FRAME;
+            let more = match read {
+                Err(error) => {
+                    // What came before the fault is verified; the reader may find its own there.
+                    let _ = send.send(Ok(Piece::Data(piece)));
+                    let _ = send.send(Err(error));
+                    false
+                }
+                Ok(()) if ended => {
+                    let index = match &self {
+                        Self::Plain(_) => None,
+                        Self::Zstd(_, unframe) => unframe.index(),
+                    };
+                    let _ = send.send(Ok(Piece::Data(piece)));
+                    let _ = send.send(Ok(Piece::End(index)));
+                    false
+                }
+                Ok(()) => send.send(Ok(Piece::Data(piece))).is_ok(),
+            };
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        match self {
+            Self::Zstd(_, unframe) => unframe.read(buffer),
+            Self::Plain(stream) => loop {
+                match stream.read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => return read.map_err(|error| Error::io("", error)),
+                }
+            },
+        }
+    }
+}
+
+/// The tar, as it comes from the other thread.
+struct Pieces {
+    pieces: Receiver<Result<Piece, Error>>,
+    used: Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+    end: Option<Option<Summary>>,
+}
+
+impl Pieces {
+    /// The index's summary, once all has been read.
+    fn end(&mut self) -> Result<Option<Summary>, Error> {
+        io::copy(self, &mut io::sink()).map_err(|error| Error::io("", error))?;
+        Ok(self.end.flatten())
+    }
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at >= self.piece.len() && self.end.is_none() {
+            match self.pieces.recv() {
+                Ok(Ok(Piece::Data(piece))) => {
+                    let _ = self.used.send(std::mem::replace(&mut self.piece, piece));
+                    self.at = 0;
+                }
+                Ok(Ok(Piece::End(index))) => self.end = Some(index),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        Ok(self.piece.get(self.at..).unwrap_or_default())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+/// Finds the index by the seek table at the end: positioned after the first eight bytes of its
+/// frame, limited to it. `None` if the stream does not end like one of ours.
+fn find_index<R: Read + Seek>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
+    let failed = |error| Error::io("", error);
+    let size = stream.seek(SeekFrom::End(0)).map_err(failed)?;
+    let at = |stream: &mut R, offset: u64, buffer: &mut [u8]| {
+        stream.seek(SeekFrom::Start(offset)).and_then(|_| stream.read_exact(buffer)).map_err(failed)
+    };
+    // The last entry of the table and what follows it.
+    const TAIL: usize = TABLE_ENTRY + TABLE_FOOT;
+    let mut tail = [0; TAIL];
+    let Some(tail_at) = size.checked_sub(TAIL as u64) else { return Ok(None) };
+    at(stream, tail_at, &mut tail)?;
+    let [c0, c1, c2, c3, d0, d1, d2, d3, n0, n1, n2, n3, 0, end @ ..] = tail else { return Ok(None) };
+    let count = u32::from_le_bytes([n0, n1, n2, n3]);
+    let (compressed, decompressed) =
+        (u32::from_le_bytes([c0, c1, c2, c3]), u32::from_le_bytes([d0, d1, d2, d3]));
+    if end != TABLE_END.to_le_bytes() || decompressed != 0 || count == 0 || count > MOST_FRAMES {
+        return Ok(None);
+    }
+    let table_length = u64::from(count) * TABLE_ENTRY as u64 + TABLE_FOOT as u64;
+    let Some(table_at) = size.checked_sub(table_length + 8) else { return Ok(None) };
+    let Some(index_at) = table_at.checked_sub(u64::from(compressed)) else { return Ok(None) };
+    let mut head = [0; 8];
+    at(stream, table_at, &mut head)?;
+    if head != two(TABLE_MAGIC, table_length as u32) {
+        return Ok(None);
+    }
+    at(stream, index_at, &mut head)?;
+    let Some(length) = compressed.checked_sub(8) else { return Ok(None) };
+    if head != two(index::MAGIC, length) {
+        return Ok(None);
+    }
+    Ok(Some(BufReader::with_capacity(1 << 16, stream.take(u64::from(length)))))
+}
+
+fn two(first: u32, second: u32) -> [u8; 8] {
+    (u64::from(first) | u64::from(second) << 32).to_le_bytes()
+}

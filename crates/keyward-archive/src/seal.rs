@@ -1,0 +1,447 @@
+//! Trees and streams to sealed archives.
+//!
+//!     walk ─> tar ─> blocks of 1 MiB ─> zstd on each core ─> age on each core ─> temporary file
+//!               └─> index records ──────────── after the last frame ─┘   then its final name
+//!
+//! Sealing needs public keys only. A tree may change while it is read: what was seen is reported,
+//! never hidden. Memory does not grow with the tree, but for its index (about 20 bytes an entry)
+//! and its hard links.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use keyward_age::{Recipient, SealWriter};
+use rustix::fs::{FileType, Stat, fstat};
+
+use crate::entry::{Entry, Kind, Time};
+use crate::error::Error;
+use crate::extract::leads_out;
+use crate::frames::write::{Blocks, compress};
+use crate::index::Recorder;
+use crate::place::{Named, Overwrite, Pending};
+use crate::progress::Progress;
+use crate::tar::header::{Member, encode, flag};
+use crate::tar::{BLOCK, padding};
+use crate::walk::{Met, Source, count, walk};
+
+/// How to seal.
+#[derive(Debug, Clone)]
+pub struct SealOptions {
+    /// Threads that compress, and as many that encrypt. At most 8 of each are used.
+    pub threads: usize,
+    /// zstd's level.
+    pub level: i32,
+    /// Whether the archive may replace an existing file.
+    pub overwrite: Overwrite,
+}
+
+impl Default for SealOptions {
+    /// All cores, level 3, nothing overwritten.
+    fn default() -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, level: 3, overwrite: Overwrite::Refuse }
+    }
+}
+
+/// What was sealed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SealReport {
+    /// Entries of the tree; 0 if a single file or stream was sealed as it is.
+    pub entries: u64,
+    /// Bytes of file contents, or of the stream.
+    pub bytes: u64,
+    /// Size of the archive, in bytes.
+    pub sealed: u64,
+    /// What somebody should know of, in the order of the walk; at most 1,000 are kept.
+    pub notices: Vec<Notice>,
+    /// Notices that were not kept.
+    pub more_notices: u64,
+}
+
+/// One thing that is not in the archive as somebody may expect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Path in the archive.
+    pub path: Vec<u8>,
+    /// What is the matter.
+    pub what: Noticed,
+}
+
+/// What a [`Notice`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Noticed {
+    /// The file was written to while it was read; its contents may be of no single moment.
+    Changed,
+    /// The file became shorter while it was read; the rest is zeros.
+    Shrunk,
+    /// Gone or replaced before it was read; not in the archive.
+    Gone,
+    /// A fifo, socket or device; not in the archive.
+    Special(&'static str),
+    /// A symbolic link whose target lies outside the tree. It is stored; opening refuses it unless
+    /// told to keep such links.
+    LinkOut,
+}
+
+/// Notices kept in a report.
+const MOST_NOTICES: usize = 1000;
+
+/// Seals folders and files into the new file `destination`. A single file is sealed as it is;
+/// anything else becomes a tar in zstd frames with an index, each source under its own name.
+///
+/// # Errors
+/// [`Error::Exists`] if the destination is taken; [`Error::Missing`], [`Error::NoName`],
+/// [`Error::SourceKind`], [`Error::SameName`], [`Error::NoSource`] for sources; [`Error::Age`] for
+/// recipients; [`Error::Io`] naming the file in use. After any of them there is no new file.
+pub fn seal_tree(
+    sources: &[PathBuf],
+    recipients: &[Recipient],
+    destination: &Path,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<SealReport, Error> {
+    let sources = resolve(sources)?;
+    let pending = Pending::create(destination, options.overwrite)?;
+    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
+    let own = Some(pending.identity()?);
+    let (_, mut report) = seal_sources(&sources, recipients, out, own, options, progress)?;
+    report.sealed = pending.publish()?;
+    Ok(report)
+}
+
+/// Seals folders and files like [`seal_tree`], into a writer that the caller owns.
+///
+/// # Errors
+/// As [`seal_tree`]; what was written until then is no archive.
+pub fn seal_tree_to<W: Write + Send>(
+    sources: &[PathBuf],
+    recipients: &[Recipient],
+    out: W,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<(W, SealReport), Error> {
+    let (out, report) = seal_sources(
+        &resolve(sources)?,
+        recipients,
+        Counted { inner: out, count: 0 },
+        None,
+        options,
+        progress,
+    )?;
+    Ok((out.inner, SealReport { sealed: out.count, ..report }))
+}
+
+/// Seals a stream as it is into the new file `destination`.
+///
+/// # Errors
+/// [`Error::Exists`] if the destination is taken; [`Error::Age`] for recipients; [`Error::Io`].
+pub fn seal_stream(
+    input: &mut dyn Read,
+    recipients: &[Recipient],
+    destination: &Path,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<SealReport, Error> {
+    let pending = Pending::create(destination, options.overwrite)?;
+    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
+    let (_, bytes) = seal_plain(input, Path::new(""), recipients, out, options, progress)?;
+    Ok(SealReport { bytes, sealed: pending.publish()?, ..SealReport::default() })
+}
+
+/// Seals a stream as it is into a writer that the caller owns.
+///
+/// # Errors
+/// [`Error::Age`] for recipients; [`Error::Io`].
+pub fn seal_stream_to<W: Write + Send>(
+    input: &mut dyn Read,
+    recipients: &[Recipient],
+    out: W,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<(W, SealReport), Error> {
+    let out = Counted { inner: out, count: 0 };
+    let (out, bytes) = seal_plain(input, Path::new(""), recipients, out, options, progress)?;
+    Ok((out.inner, SealReport { bytes, sealed: out.count, ..SealReport::default() }))
+}
+
+fn resolve(sources: &[PathBuf]) -> Result<Vec<Source>, Error> {
+    let mut resolved: Vec<Source> = Vec::new();
+    for given in sources {
+        let source = Source::new(given)?;
+        if resolved.iter().any(|other| other.name == source.name) {
+            return Err(Error::SameName { name: source.name });
+        }
+        resolved.push(source);
+    }
+    if resolved.is_empty() { Err(Error::NoSource) } else { Ok(resolved) }
+}
+
+fn sealing<W: Write + Send>(
+    recipients: &[Recipient],
+    out: W,
+    options: &SealOptions,
+) -> Result<SealWriter<W>, Error> {
+    let threads = options.threads.clamp(1, 8);
+    SealWriter::new(recipients, out, keyward_age::SealOptions { threads })
+        .map_err(|error| Error::io("", io::Error::from(error)))
+}
+
+fn seal_sources<W: Write + Send>(
+    sources: &[Source],
+    recipients: &[Recipient],
+    out: W,
+    own: Option<(u64, u64)>,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<(W, SealReport), Error> {
+    if let [single] = sources
+        && !single.folder
+    {
+        let mut file = File::open(&single.given).map_err(|error| Error::io(&single.given, error))?;
+        let before = fstat(&file).map_err(|error| Error::io(&single.given, error))?;
+        progress.found(0, before.st_size as u64);
+        let (out, bytes) = seal_plain(&mut file, &single.given, recipients, out, options, progress)?;
+        let after = fstat(&file).map_err(|error| Error::io(&single.given, error))?;
+        let mut report = SealReport { bytes, ..SealReport::default() };
+        if changed(&before, &after) {
+            report.notice(&single.name, Noticed::Changed);
+        }
+        return Ok((out, report));
+    }
+    let writer = sealing(recipients, out, options)?;
+    let end = AtomicBool::new(false);
+    let (writer, report) = thread::scope(|scope| {
+        if progress.wants_total() {
+            scope.spawn(|| count(sources, progress, &end));
+        }
+        let sealed = write_tree(sources, writer, own, options, progress);
+        end.store(true, Ordering::Relaxed);
+        sealed
+    })?;
+    let out = writer.finish().map_err(|error| Error::io("", io::Error::from(error)))?;
+    Ok((out, report))
+}
+
+fn seal_plain<W: Write + Send>(
+    input: &mut dyn Read,
+    path: &Path,
+    recipients: &[Recipient],
+    out: W,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<(W, u64), Error> {
+    let mut writer = sealing(recipients, out, options)?;
+    let mut buffer = vec![0; 1 << 18];
+    let mut bytes = 0;
+    loop {
+        if progress.stopped() {
+            return Err(Error::Interrupted);
+        }
+        let count = match input.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(|error| Error::io(path, error))?,
+        };
+        if count == 0 {
+            break;
+        }
+        writer.write_all(buffer.get(..count).unwrap_or_default()).map_err(|error| Error::io("", error))?;
+        bytes += count as u64;
+        progress.done(0, count as u64);
+    }
+    let out = writer.finish().map_err(|error| Error::io("", io::Error::from(error)))?;
+    Ok((out, bytes))
+}
+
+/// Writes the sources as tar in frames with index and seek table.
+pub(crate) fn write_tree<W: Write + Send>(
+    sources: &[Source],
+    out: W,
+    own: Option<(u64, u64)>,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<(W, SealReport), Error> {
+    let (framed, (report, index)) = compress(out, options.threads, options.level, progress, |blocks| {
+        let recorder = Recorder::compressing(options.level).map_err(|error| Error::io("", error))?;
+        let mut tree = Tree {
+            blocks,
+            recorder,
+            links: HashMap::new(),
+            headers: Vec::new(),
+            own,
+            report: SealReport::default(),
+            progress,
+        };
+        for source in sources {
+            walk(source, &mut |path, met| tree.met(source, path, met))?;
+        }
+        tree.blocks.put_zeros(2 * BLOCK as u64)?;
+        Ok((tree.report, tree.recorder.finish()?))
+    })?;
+    let out = framed.finish(&index).map_err(|error| Error::io("", error))?;
+    Ok((out, report))
+}
+
+/// A tree on its way into the tar.
+struct Tree<'a, 'b> {
+    blocks: &'a mut Blocks<'b>,
+    recorder: Recorder<zstd::stream::write::Encoder<'static, Vec<u8>>>,
+    /// First path of a file with several names, by device and inode, and how many more names there
+    /// can be.
+    links: HashMap<(u64, u64), (Vec<u8>, u64)>,
+    headers: Vec<u8>,
+    /// The archive itself, which may lie in the tree.
+    own: Option<(u64, u64)>,
+    report: SealReport,
+    progress: &'a dyn Progress,
+}
+
+impl Tree<'_, '_> {
+    fn met(&mut self, source: &Source, path: &[u8], met: Met<'_>) -> Result<(), Error> {
+        match met {
+            Met::Folder(stat) => self.put(member(path, Kind::Folder, stat)),
+            Met::File(stat, file) => self.file(source, path, stat, file),
+            Met::Symlink(stat, target) => {
+                if self.link_to_earlier(path, stat)? {
+                    return Ok(());
+                }
+                if leads_out(path, &target) {
+                    self.report.notice(path, Noticed::LinkOut);
+                }
+                self.put(Member { link: target, ..member(path, Kind::Symlink, stat) })
+            }
+            Met::Special(stat) => {
+                let what = match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::Fifo => "a fifo",
+                    FileType::Socket => "a socket",
+                    _ => "a device",
+                };
+                self.report.notice(path, Noticed::Special(what));
+                Ok(())
+            }
+            Met::Gone => {
+                self.report.notice(path, Noticed::Gone);
+                Ok(())
+            }
+        }
+    }
+
+    fn file(&mut self, source: &Source, path: &[u8], stat: &Stat, mut file: &File) -> Result<(), Error> {
+        if self.own == Some((stat.st_dev, stat.st_ino)) || self.link_to_earlier(path, stat)? {
+            return Ok(());
+        }
+        let member = member(path, Kind::File, stat);
+        let size = member.size;
+        self.put(member)?;
+        let mut left = size;
+        while left > 0 {
+            let space = self.blocks.space();
+            let most = space.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let count = match file.read(space.get_mut(..most).unwrap_or_default()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(|error| Error::io(source.real(path), error))?,
+            };
+            if count == 0 {
+                self.report.notice(path, Noticed::Shrunk);
+                self.blocks.put_zeros(left)?;
+                break;
+            }
+            self.blocks.advance(count)?;
+            self.progress.done(0, count as u64);
+            left -= count as u64;
+        }
+        self.blocks.put_zeros(padding(size) as u64)?;
+        if left == 0 {
+            let after = fstat(file).map_err(|error| Error::io(source.real(path), error))?;
+            if changed(stat, &after) {
+                self.report.notice(path, Noticed::Changed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a further name of an inode that is in the archive already.
+    fn link_to_earlier(&mut self, path: &[u8], stat: &Stat) -> Result<bool, Error> {
+        if stat.st_nlink < 2 {
+            return Ok(false);
+        }
+        let inode = (stat.st_dev, stat.st_ino);
+        let Some((first, more)) = self.links.get_mut(&inode) else {
+            self.links.insert(inode, (path.to_vec(), stat.st_nlink - 1));
+            return Ok(false);
+        };
+        let link = first.clone();
+        *more = more.saturating_sub(1);
+        if *more == 0 {
+            self.links.remove(&inode);
+        }
+        self.put(Member { link, size: 0, ..member(path, Kind::Hardlink, stat) })?;
+        Ok(true)
+    }
+
+    fn put(&mut self, member: Member) -> Result<(), Error> {
+        let offset = self.blocks.position();
+        self.headers.clear();
+        encode(&member, &mut self.headers);
+        self.blocks.put(&self.headers)?;
+        let Member { path, kind, size, mode, mtime, link, .. } = member;
+        let entry = Entry { path, kind, size, mode, mtime, link, offset };
+        self.recorder.push(&entry).map_err(|error| Error::io("", error))?;
+        self.report.entries += 1;
+        self.report.bytes += size;
+        self.progress.done(1, 0);
+        Ok(())
+    }
+}
+
+fn member(path: &[u8], kind: Kind, stat: &Stat) -> Member {
+    Member {
+        path: path.to_vec(),
+        kind,
+        flag: flag(kind),
+        size: if kind == Kind::File { stat.st_size as u64 } else { 0 },
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: Time { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+        link: Vec::new(),
+    }
+}
+
+fn changed(before: &Stat, after: &Stat) -> bool {
+    (before.st_size, before.st_mtime, before.st_mtime_nsec)
+        != (after.st_size, after.st_mtime, after.st_mtime_nsec)
+}
+
+impl SealReport {
+    fn notice(&mut self, path: &[u8], what: Noticed) {
+        if self.notices.len() < MOST_NOTICES {
+            self.notices.push(Notice { path: path.to_vec(), what });
+        } else {
+            self.more_notices += 1;
+        }
+    }
+}
+
+/// Counts what passes.
+struct Counted<W> {
+    inner: W,
+    count: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.count += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

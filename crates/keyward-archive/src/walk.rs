@@ -1,0 +1,304 @@
+//! Reading a tree in a fixed order: a folder before what is in it, names sorted as bytes. Links are
+//! stored, never followed; only a source that was named itself may be reached through one.
+//!
+//! Memory holds the names of the folders on the way down, not the tree.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::io::Errno;
+
+use crate::chain::Chain;
+use crate::error::Error;
+use crate::progress::Progress;
+
+/// A folder or file to seal, and the name it is stored under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) given: PathBuf,
+    pub(crate) name: Vec<u8>,
+    pub(crate) folder: bool,
+}
+
+impl Source {
+    /// Looks at a path that a person named. `photos/` and `./photos` are stored as `photos`, `.` by
+    /// the name of the folder it is.
+    pub(crate) fn new(given: &Path) -> Result<Self, Error> {
+        let metadata = std::fs::metadata(given).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::Missing { path: given.to_path_buf() },
+            _ => Error::io(given, error),
+        })?;
+        let name = match given.file_name() {
+            Some(name) => name.as_bytes().to_vec(),
+            None => {
+                let whole = std::fs::canonicalize(given).map_err(|error| Error::io(given, error))?;
+                whole.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default()
+            }
+        };
+        if name.is_empty() {
+            return Err(Error::NoName { path: given.to_path_buf() });
+        }
+        if !metadata.is_dir() && !metadata.is_file() {
+            return Err(Error::SourceKind { path: given.to_path_buf() });
+        }
+        Ok(Self { given: given.to_path_buf(), name, folder: metadata.is_dir() })
+    }
+
+    /// Where the stored path lies in the file system.
+    pub(crate) fn real(&self, stored: &[u8]) -> PathBuf {
+        match stored.get(self.name.len() + 1..) {
+            Some(rest) => self.given.join(OsStr::from_bytes(rest)),
+            None => self.given.clone(),
+        }
+    }
+}
+
+/// What a walk meets, in order.
+pub(crate) enum Met<'a> {
+    Folder(&'a Stat),
+    /// Opened; its status is that of the open file.
+    File(&'a Stat, &'a File),
+    Symlink(&'a Stat, Vec<u8>),
+    /// A fifo, socket or device.
+    Special(&'a Stat),
+    /// Listed in its folder, and gone or replaced when it was looked at.
+    Gone,
+}
+
+type Visit<'v> = dyn FnMut(&[u8], Met<'_>) -> Result<(), Error> + 'v;
+
+/// Walks over one source and tells `visit` of everything, with the path it is stored under.
+pub(crate) fn walk(source: &Source, visit: &mut Visit<'_>) -> Result<(), Error> {
+    let file = File::open(&source.given).map_err(|error| Error::io(&source.given, error))?;
+    let stat = fstat(&file).map_err(|error| Error::io(&source.given, error))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            visit(&source.name, Met::Folder(&stat))?;
+            Walk { source, chain: Chain::new(file.into()), path: source.name.clone(), visit }.folders()
+        }
+        FileType::RegularFile => visit(&source.name, Met::File(&stat, &file)),
+        _ => Err(Error::SourceKind { path: source.given.clone() }),
+    }
+}
+
+struct Walk<'a, 'v> {
+    source: &'a Source,
+    chain: Chain,
+    path: Vec<u8>,
+    visit: &'a mut Visit<'v>,
+}
+
+/// Names in one folder that are still to be visited, the next one last.
+struct Level {
+    names: Vec<(Vec<u8>, FileType)>,
+    path_length: usize,
+}
+
+impl Walk<'_, '_> {
+    fn folders(&mut self) -> Result<(), Error> {
+        let mut levels = vec![self.level()?];
+        while let Some(level) = levels.last_mut() {
+            self.path.truncate(level.path_length);
+            let Some((name, kind)) = level.names.pop() else {
+                levels.pop();
+                self.chain.leave();
+                continue;
+            };
+            self.path.push(b'/');
+            self.path.extend_from_slice(&name);
+            if self.one(&name, kind)? {
+                levels.push(self.level()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sorted names of the folder where the chain stands.
+    fn level(&mut self) -> Result<Level, Error> {
+        let path_length = self.path.len();
+        let mut names = Vec::new();
+        let read = |chain: &mut Chain, names: &mut Vec<_>| -> Result<(), Errno> {
+            for entry in Dir::read_from(chain.here()?)? {
+                let entry = entry?;
+                let name = entry.file_name().to_bytes();
+                if name != b"." && name != b".." {
+                    names.push((name.to_vec(), entry.file_type()));
+                }
+            }
+            Ok(())
+        };
+        read(&mut self.chain, &mut names).map_err(|error| self.error(error))?;
+        names.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        Ok(Level { names, path_length })
+    }
+
+    /// Visits one name; true if it is a folder, which the chain has then entered.
+    fn one(&mut self, name: &[u8], kind: FileType) -> Result<bool, Error> {
+        let looked = match kind {
+            FileType::RegularFile => self.file(name),
+            FileType::Directory => self.folder(name),
+            _ => self.other(name),
+        };
+        match looked {
+            Err(Looked::Errno(Errno::NOENT | Errno::LOOP | Errno::NOTDIR)) => {
+                (self.visit)(&self.path, Met::Gone).map(|()| false)
+            }
+            Err(Looked::Errno(errno)) => Err(self.error(errno)),
+            Err(Looked::Visit(error)) => Err(error),
+            Ok(entered) => Ok(entered),
+        }
+    }
+
+    fn file(&mut self, name: &[u8]) -> Result<bool, Looked> {
+        // Without O_NONBLOCK, a fifo that took the file's name would hold us forever.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(self.chain.here()?, name, flags, Mode::empty())?);
+        let stat = fstat(&file)?;
+        let met = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Met::File(&stat, &file),
+            _ => Met::Gone,
+        };
+        (self.visit)(&self.path, met)?;
+        Ok(false)
+    }
+
+    fn folder(&mut self, name: &[u8]) -> Result<bool, Looked> {
+        self.chain.enter(name)?;
+        let stat = fstat(self.chain.here()?)?;
+        (self.visit)(&self.path, Met::Folder(&stat))?;
+        Ok(true)
+    }
+
+    /// Links and special files, and every name on file systems that do not tell the kind.
+    fn other(&mut self, name: &[u8]) -> Result<bool, Looked> {
+        let here = self.chain.here()?;
+        let stat = statat(here, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => self.file(name),
+            FileType::Directory => self.folder(name),
+            FileType::Symlink => {
+                let target = link_target(here, name)?;
+                (self.visit)(&self.path, Met::Symlink(&stat, target))?;
+                Ok(false)
+            }
+            _ => {
+                (self.visit)(&self.path, Met::Special(&stat))?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn error(&self, errno: Errno) -> Error {
+        Error::io(self.source.real(&self.path), errno)
+    }
+}
+
+fn link_target(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {
+    match readlinkat(folder, name, Vec::new()) {
+        // It was a link a moment ago.
+        Err(Errno::INVAL) => Err(Errno::NOENT),
+        other => other.map(|target| target.into_bytes()),
+    }
+}
+
+/// Looking failed, or what was told of it did.
+enum Looked {
+    Errno(Errno),
+    Visit(Error),
+}
+
+impl From<Errno> for Looked {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<Error> for Looked {
+    fn from(error: Error) -> Self {
+        Self::Visit(error)
+    }
+}
+
+/// Counts entries and bytes beside the sealing, for a progress bar's total. What it cannot read it
+/// leaves out: the walk that seals will say so.
+pub(crate) fn count(sources: &[Source], progress: &dyn Progress, end: &AtomicBool) {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for source in sources {
+        if source.folder {
+            progress.found(1, 0);
+            folders.push(source.given.clone());
+        } else if let Ok(metadata) = std::fs::metadata(&source.given) {
+            progress.found(1, metadata.len());
+        }
+    }
+    while let Some(folder) = folders.pop() {
+        let Ok(listed) = std::fs::read_dir(&folder) else { continue };
+        let (mut entries, mut bytes) = (0, 0);
+        for entry in listed.flatten() {
+            if end.load(Ordering::Relaxed) {
+                return;
+            }
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                folders.push(folder.join(OsStr::from_bytes(&entry.file_name().into_vec())));
+            } else if kind.is_file() {
+                bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+            }
+            entries += 1;
+        }
+        progress.found(entries, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn names(source: &Source) -> Vec<String> {
+        let mut seen = Vec::new();
+        walk(source, &mut |path, met| {
+            let kind = match met {
+                Met::Folder(_) => "d",
+                Met::File(..) => "f",
+                Met::Symlink(..) => "l",
+                Met::Special(_) => "s",
+                Met::Gone => "gone",
+            };
+            seen.push(format!("{kind} {}", String::from_utf8_lossy(path)));
+            Ok(())
+        })
+        .unwrap();
+        seen
+    }
+
+    #[test]
+    fn sorted_and_links_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("t");
+        fs::create_dir_all(root.join("b/c")).unwrap();
+        fs::write(root.join("b/c/x"), "x").unwrap();
+        fs::write(root.join("b-"), "x").unwrap();
+        fs::write(root.join("a"), "x").unwrap();
+        symlink("b", root.join("z")).unwrap();
+        symlink(&root, temp.path().join("way")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("s")).unwrap();
+        let expected = ["d t", "f t/a", "d t/b", "d t/b/c", "f t/b/c/x", "f t/b-", "s t/s", "l t/z"];
+        assert_eq!(names(&Source::new(&root).unwrap()), expected);
+        assert_eq!(names(&Source::new(&root.join("")).unwrap()), expected);
+        let through = Source::new(&temp.path().join("way")).unwrap();
+        assert_eq!(names(&through).len(), expected.len());
+        assert_eq!(names(&through)[0], "d way");
+        assert_eq!(names(&Source::new(&root.join("a")).unwrap()), ["f a"]);
+        assert_eq!(Source::new(&root.join("b/..")).unwrap().name, b"t");
+        assert!(matches!(Source::new(Path::new("/")), Err(Error::NoName { .. })));
+        assert!(matches!(Source::new(&root.join("no")), Err(Error::Missing { .. })));
+        assert!(matches!(Source::new(&root.join("s")), Err(Error::SourceKind { .. })));
+    }
+}
