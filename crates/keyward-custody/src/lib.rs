@@ -1,1 +1,54 @@
-//! Placeholder head.
+//! The signed vault: who holds the keys, who may change that, and what a reader accepts as true.
+//!
+//! Bytes in, bytes out: this crate reads no file, no clock and no environment, and never prompts. It knows neither
+//! cards nor archives; the command line brings it the files of a vault, the pins of this host and the signatures a
+//! token made. What it writes is fixed in `docs/formats.md`.
+//!
+//! ```text
+//! Draft ──build──> Statement ──sign_request──> (card) ──> Signature        making a generation
+//!
+//! VaultFiles ──verify_chain(pins)──────────────────────────> Verified<Statement> ──> recipients, candidates
+//! VaultFiles ──Unpinned::read──trust(Confirmation)──> Pins + Verified<Statement>       the first time
+//! ```
+//!
+//! A parsed [`Statement`] is a claim. Only [`verify_chain`] and [`Unpinned::trust`] make a [`Verified`] one, and only
+//! that lends recipients to seal to and holders to open with.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+mod canonical;
+mod chain;
+mod change;
+mod error;
+mod fingerprint;
+mod holder;
+mod key;
+mod name;
+mod pins;
+mod policy;
+mod require;
+mod signature;
+mod statement;
+mod time;
+mod vault;
+
+pub use canonical::Digest;
+pub use chain::{Unpinned, Verified, verify_chain};
+pub use change::{Change, Needs};
+pub use error::{Class, Error};
+pub use fingerprint::{Confirmation, Fingerprint, FingerprintClaim, WORDS, Words};
+pub use holder::{
+    Candidate, Firmware, Holder, PinPolicy, SeedObject, SigningKey, SlotId, Token, TouchPolicy, Verdict,
+};
+pub use key::PublicKey;
+pub use name::Name;
+pub use pins::Pins;
+pub use policy::{Policy, PolicyError};
+pub use require::Requirements;
+pub use signature::{
+    Namespace, Signature, SignatureError, allowed_signers_line, signed_blob, signing_digest,
+};
+pub use statement::{Draft, Generation, Statement, Thresholds, VaultId};
+pub use time::{Expiry, Timestamp};
+pub use vault::{VaultFile, VaultFiles};

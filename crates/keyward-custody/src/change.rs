@@ -1,0 +1,40 @@
+//! What a new generation changes, and so whose signatures it needs (`docs/formats.md`, "Chain of generations").
+
+use crate::{Error, Statement};
+
+/// Which threshold of the admins before a change has to meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Dates, and whatever only takes away from holders who are no admins.
+    Routine,
+    /// Everything else.
+    Root,
+}
+
+/// The difference between a statement and the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which threshold of the admins before it has to meet.
+    pub needs: Needs,
+    /// Whether admins or thresholds change, so that the new admins' root threshold has to be met as well.
+    pub admins: bool,
+}
+
+impl Change {
+    /// Compares a statement and its successor. [`Error::FixedMember`] if something changes that never does.
+    pub fn between(before: &Statement, after: &Statement) -> Result<Change, Error> {
+        if let Some(member) = before.fixed_member_changed(after) {
+            return Err(Error::FixedMember { generation: after.generation(), member });
+        }
+        let admins = before.admins() != after.admins() || before.thresholds() != after.thresholds();
+        let new_holder = after
+            .claimed_holders()
+            .iter()
+            .any(|(name, holder)| before.claimed_holders().get(name).is_none_or(|known| known != holder));
+        let root = admins
+            || new_holder
+            || before.requirements() != after.requirements()
+            || after.policy().opens_more_than(before.policy());
+        Ok(Change { needs: if root { Needs::Root } else { Needs::Routine }, admins })
+    }
+}

@@ -1,0 +1,388 @@
+//! What can be wrong, with the facts. What is safe and what to do next is the command line's to say.
+
+use crate::{Digest, Generation, Name, PolicyError, SignatureError, Timestamp, VaultId};
+
+/// Everything this crate refuses.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // --- a value that is none
+    /// A name outside the grammar.
+    #[error("'{}' is no name: {reason}", name.escape_debug())]
+    Name {
+        /// The text, cut at 64 characters.
+        name: String,
+        /// What the grammar says.
+        reason: &'static str,
+    },
+    /// No time between 1970 and 9999 in the one accepted form.
+    #[error("'{}' is no time of the form 2026-11-24T16:00:00Z", text.escape_debug())]
+    Timestamp {
+        /// The text, cut at 64 characters.
+        text: String,
+    },
+    /// Not the hexadecimal digits that were expected.
+    #[error("{what} is {digits} lower-case hexadecimal digits")]
+    Hex {
+        /// What was to be read.
+        what: &'static str,
+        /// How many digits it has.
+        digits: usize,
+    },
+    /// Neither a digest nor eight words of the list.
+    #[error("a fingerprint is 64 hexadecimal digits or eight words of the BIP-39 list: {reason}")]
+    Fingerprint {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A policy text that is none.
+    #[error("the policy cannot be read: {0}")]
+    Policy(#[from] PolicyError),
+    /// A requirement that is none.
+    #[error("the requirement '{}' cannot be read: {reason}", clause.escape_debug())]
+    Require {
+        /// The clause, cut at 64 characters.
+        clause: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// One of the words or numbers that describe a token.
+    #[error("'{}' is no {what}", text.escape_debug())]
+    TokenWord {
+        /// What was to be read.
+        what: &'static str,
+        /// The text, cut at 64 characters.
+        text: String,
+    },
+    /// A public key that is none.
+    #[error("the public key cannot be used: {reason}")]
+    PublicKey {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A card's answer or a signature file.
+    #[error("the signature cannot be used: {0}")]
+    Signature(SignatureError),
+    /// No random bytes from the operating system.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(getrandom::Error),
+
+    // --- a file that is none
+    /// Not the JSON it should be.
+    #[error("the {what} cannot be read: {reason}")]
+    Malformed {
+        /// Which kind of file.
+        what: &'static str,
+        /// What the JSON reader says.
+        reason: String,
+    },
+    /// The right content in another spelling than the canonical one.
+    #[error("the {what} is not in canonical form")]
+    NotCanonical {
+        /// Which kind of file.
+        what: &'static str,
+    },
+    /// A longer file than any of its kind.
+    #[error("the {what} has {len} bytes, more than {max}")]
+    TooLong {
+        /// Which kind of file.
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+
+    // --- a statement that contradicts itself or the design; building and reading refuse alike
+    /// Generation 1 has no predecessor, any other has one.
+    #[error("generation {generation} and its `previous` contradict each other")]
+    Previous {
+        /// The statement's own number.
+        generation: Generation,
+    },
+    /// The expiry date is not after the date of creation.
+    #[error("it expires on {expires}, not after its creation on {created}")]
+    Dates {
+        /// Date of creation.
+        created: Timestamp,
+        /// Date of expiry.
+        expires: Timestamp,
+    },
+    /// No admin, or more than 64.
+    #[error("a vault has 1 to 64 admins, not {count}")]
+    AdminCount {
+        /// How many there are.
+        count: usize,
+    },
+    /// Not 1 ≤ routine ≤ root ≤ admins.
+    #[error("the thresholds routine {routine} and root {root} do not fit {admins} admins")]
+    Thresholds {
+        /// Signatures for a routine change.
+        routine: u32,
+        /// Signatures for any other.
+        root: u32,
+        /// How many admins there are.
+        admins: usize,
+    },
+    /// One key in two places that have to be different keys.
+    #[error("{first} and {second} are the same key")]
+    KeyTwice {
+        /// Where it stands first, as `alice's archive key`.
+        first: String,
+        /// Where it stands again.
+        second: String,
+    },
+    /// An admin with a token's name and another key than that token's signing key.
+    #[error("admin {name} has another key than the token of that name")]
+    AdminIsAnother {
+        /// The name.
+        name: Name,
+    },
+    /// The policy names somebody who is no holder.
+    #[error("the policy names {name}, who is no holder")]
+    NotAHolder {
+        /// The name.
+        name: Name,
+    },
+    /// A holder whom the policy does not name.
+    #[error("{name} is a holder and has no part in the policy")]
+    OutsidePolicy {
+        /// The name.
+        name: Name,
+    },
+    /// A part of the policy needs shares in key files, which come with epochs; there is none.
+    #[error(
+        "'{part}' is no holder who opens alone: it needs key files under an epoch, and the statement has no epoch"
+    )]
+    NeedsKeyFiles {
+        /// The first such part.
+        part: String,
+    },
+    /// A recipient that does not belong in this vault.
+    #[error("the {which} recipient of {holder} is no token recipient of suite {suite}")]
+    Recipient {
+        /// Whose.
+        holder: Name,
+        /// `archive` or `custody`.
+        which: &'static str,
+        /// The vault's suite.
+        suite: keyward_age::Suite,
+    },
+    /// A seed object in suite classic, or none in suite hybrid.
+    #[error("the seed object of {holder} does not fit suite {suite}")]
+    SeedObject {
+        /// Whose.
+        holder: Name,
+        /// The vault's suite.
+        suite: keyward_age::Suite,
+    },
+    /// A signing slot that is none.
+    #[error("{holder} cannot sign with slot {slot}")]
+    SigningSlot {
+        /// Whose.
+        holder: Name,
+        /// The slot, in hexadecimal.
+        slot: crate::SlotId,
+    },
+    /// A token that the vault's `require` line excludes.
+    #[error("{holder} fails the requirement '{clause}': it has {found}")]
+    Requirement {
+        /// Whose token.
+        holder: Name,
+        /// The clause, canonical.
+        clause: String,
+        /// What the token has instead.
+        found: String,
+    },
+    /// A software token in a vault that is no test vault.
+    #[error("{holder} is an emulated token, and this is no test vault")]
+    EmulatedToken {
+        /// Whose token.
+        holder: Name,
+    },
+    /// A new policy that the loss of one holder makes unsatisfiable.
+    #[error("without {holder} nothing opens under the policy '{policy}'")]
+    SingleHolder {
+        /// The first such holder.
+        holder: Name,
+        /// The policy.
+        policy: String,
+    },
+
+    // --- the chain of generations; all of it means: not verified
+    /// There is no statement at all.
+    #[error("there is no statement here")]
+    NoStatement,
+    /// The files are another vault's.
+    #[error("this is vault {found}, not the pinned vault {pinned}")]
+    OtherVault {
+        /// Vault id in the pins.
+        pinned: VaultId,
+        /// Vault id in the statement.
+        found: VaultId,
+    },
+    /// The newest statement is older than one already seen.
+    #[error(
+        "the newest statement is generation {found}, but generation {pinned} has been seen before: rolled back below generation {pinned}"
+    )]
+    RolledBack {
+        /// The generation seen before.
+        pinned: Generation,
+        /// The highest that is here.
+        found: Generation,
+    },
+    /// A generation is missing among the ones to verify.
+    #[error("generation {missing} is missing, and generation {above} is here")]
+    Gap {
+        /// The first that is missing.
+        missing: Generation,
+        /// The highest that is here.
+        above: Generation,
+    },
+    /// Another successor of the same parent than the one already seen, signed too.
+    #[error(
+        "generation {generation} is another one than was seen before, and signed: the vault's history forks"
+    )]
+    Fork {
+        /// The generation that exists twice, or whose predecessor does.
+        generation: Generation,
+        /// The digest that was expected of the generation, or of its predecessor.
+        expected: Digest,
+        /// The digest found.
+        found: Digest,
+    },
+    /// The statement already seen has been changed.
+    #[error("generation {generation} is not the statement that was seen before: it was edited")]
+    Edited {
+        /// The pinned generation.
+        generation: Generation,
+        /// Its digest in the pins.
+        expected: Digest,
+        /// The digest of the file.
+        found: Digest,
+    },
+    /// A file with another generation in it than in its name.
+    #[error("the file of generation {file} has generation {inside} in it")]
+    WrongNumber {
+        /// By its name.
+        file: Generation,
+        /// By its content.
+        inside: Generation,
+    },
+    /// A statement that is refused for what it says.
+    #[error("statement {generation} is refused: {source}")]
+    Statement {
+        /// Which one.
+        generation: Generation,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// A signature file that does not verify.
+    #[error("the signature of {signer} on generation {generation} is refused: {reason}")]
+    BadSignature {
+        /// Of which statement.
+        generation: Generation,
+        /// Whose, by the file's name.
+        signer: Name,
+        /// Why.
+        reason: SignatureError,
+    },
+    /// A signature by nobody who could sign.
+    #[error("generation {generation} has a signature of {signer}, who is no admin")]
+    UnknownSigner {
+        /// Of which statement.
+        generation: Generation,
+        /// Whose, by the file's name.
+        signer: Name,
+    },
+    /// Too few signatures.
+    #[error("generation {generation} has {have} of the {needed} signatures it needs from {of}")]
+    Unsigned {
+        /// Which statement.
+        generation: Generation,
+        /// Valid signatures by distinct keys.
+        have: usize,
+        /// How many it needs.
+        needed: usize,
+        /// From whom, as `the admins before`.
+        of: &'static str,
+    },
+    /// A change of what never changes.
+    #[error("generation {generation} changes the vault's {member}, which never changes")]
+    FixedMember {
+        /// Which statement.
+        generation: Generation,
+        /// Which member.
+        member: &'static str,
+    },
+
+    // --- trust
+    /// The fingerprint is not the one that was given.
+    #[error("the vault's fingerprint is {found}, not the one that was given")]
+    OtherFingerprint {
+        /// That of the vault.
+        found: crate::Fingerprint,
+    },
+    /// A test vault where none was allowed.
+    #[error("{name} is a test vault: its tokens may be software that anybody can copy")]
+    TestVault {
+        /// The vault's name.
+        name: Name,
+    },
+    /// Pins that contradict themselves.
+    #[error("the pins contradict themselves: {reason}")]
+    Pins {
+        /// How.
+        reason: &'static str,
+    },
+}
+
+/// What an [`Error`] means for the one who gets it; the command line makes exit codes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Something that was given cannot be read or does not fit together.
+    Input,
+    /// Nothing is there.
+    NotFound,
+    /// Something that was to be verified is not what it should be.
+    NotVerified,
+    /// It could be done and is refused for safety.
+    Refused,
+    /// The machine failed.
+    System,
+}
+
+impl Error {
+    pub(crate) fn malformed(what: &'static str, source: impl std::fmt::Display) -> Error {
+        Error::Malformed { what, reason: source.to_string() }
+    }
+
+    /// What the error means for the one who gets it.
+    pub fn class(&self) -> Class {
+        match self {
+            Error::NoStatement => Class::NotFound,
+            Error::Random(_) => Class::System,
+            Error::SingleHolder { .. } | Error::TestVault { .. } | Error::EmulatedToken { .. } => {
+                Class::Refused
+            }
+            Error::Signature(_)
+            | Error::Malformed { .. }
+            | Error::NotCanonical { .. }
+            | Error::TooLong { .. }
+            | Error::OtherVault { .. }
+            | Error::RolledBack { .. }
+            | Error::Gap { .. }
+            | Error::Fork { .. }
+            | Error::Edited { .. }
+            | Error::WrongNumber { .. }
+            | Error::Statement { .. }
+            | Error::BadSignature { .. }
+            | Error::UnknownSigner { .. }
+            | Error::Unsigned { .. }
+            | Error::FixedMember { .. }
+            | Error::OtherFingerprint { .. }
+            | Error::Pins { .. } => Class::NotVerified,
+            _ => Class::Input,
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! One generation of the vault's truth (`docs/formats.md`, "Statement").
+//!
+//! A [`Statement`] says nothing that contradicts itself: parsing and building end in the same checks. It is a claim all
+//! the same, until its signatures have been verified (`chain.rs`); so it shows what a person needs to judge it, and lends
+//! nobody a recipient.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::str::FromStr;
+
+use keyward_age::Suite;
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{self, EmptyList, serde_as_text};
+use crate::{
+    Digest, Error, Expiry, Holder, Name, Namespace, Policy, PublicKey, Requirements, Timestamp, Token,
+    Verdict, Verified, allowed_signers_line, signing_digest,
+};
+
+const FORMAT: &str = "keyward-statement-v1";
+const WHAT: &str = "statement";
+
+/// The most admins of a vault.
+const MAX_ADMINS: usize = 64;
+
+/// The random number that a vault is, whatever its name; it never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VaultId([u8; 16]);
+
+impl VaultId {
+    /// A new one from the operating system's randomness.
+    pub fn random() -> Result<VaultId, Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(Error::Random)?;
+        Ok(VaultId(bytes))
+    }
+
+    /// The vault id with these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> VaultId {
+        VaultId(bytes)
+    }
+}
+
+impl fmt::Display for VaultId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        canonical::write_hex(f, &self.0)
+    }
+}
+
+impl FromStr for VaultId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<VaultId, Error> {
+        canonical::parse_hex(text).map(VaultId).ok_or(Error::Hex { what: "a vault id", digits: 32 })
+    }
+}
+
+serde_as_text!(VaultId);
+
+/// The number of a statement, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(std::num::NonZeroU32);
+
+impl Generation {
+    /// The first.
+    pub const FIRST: Generation = Generation(std::num::NonZeroU32::MIN);
+
+    /// The generation with this number; none for 0.
+    pub fn new(number: u32) -> Option<Generation> {
+        std::num::NonZeroU32::new(number).map(Generation)
+    }
+
+    /// Its number.
+    pub fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The one after it. The last one there can be is its own successor, and no chain gets past it.
+    pub fn next(self) -> Generation {
+        Generation(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How many admins have to sign a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// For whatever changes who may change the vault, or lets more people open.
+    pub root: u32,
+    /// For the rest.
+    pub routine: u32,
+}
+
+impl Thresholds {
+    /// What a vault with so many admins gets if nobody says otherwise: 1, and 2 at the root from three admins on.
+    pub fn for_admins(admins: usize) -> Thresholds {
+        Thresholds { root: if admins >= 3 { 2 } else { 1 }, routine: 1 }
+    }
+}
+
+/// The members of a statement, as JSON has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    admins: BTreeMap<Name, PublicKey>,
+    created: Timestamp,
+    epochs: EmptyList,
+    expires: Timestamp,
+    format: String,
+    generation: Generation,
+    holders: BTreeMap<Name, Holder>,
+    keys: EmptyList,
+    name: Name,
+    policy: Policy,
+    previous: Option<Digest>,
+    require: Requirements,
+    sealers: EmptyList,
+    #[serde(with = "canonical::text")]
+    suite: Suite,
+    test: bool,
+    thresholds: Thresholds,
+    vault: VaultId,
+}
+
+/// A statement that agrees with itself. Whether it is true, its signatures say.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Statement {
+    body: Body,
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+impl Statement {
+    /// Reads the file `statements/NNNN.json`.
+    ///
+    /// [`Error::Malformed`], [`Error::NotCanonical`] and [`Error::TooLong`] for bytes that are no statement; the errors
+    /// of its content otherwise.
+    pub fn parse(bytes: &[u8]) -> Result<Statement, Error> {
+        let body: Body = canonical::decode(WHAT, bytes)?;
+        body.check()?;
+        Ok(Statement { body, bytes: bytes.to_vec(), digest: Digest::of(bytes) })
+    }
+
+    /// The bytes of its file, which are what is signed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The digest of its bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What an admin's card signs: 32 bytes, with ECDSA on P-256.
+    pub fn signing_digest(&self) -> [u8; 32] {
+        signing_digest(Namespace::Vault, &self.bytes)
+    }
+
+    /// The vault it belongs to.
+    pub fn vault_id(&self) -> VaultId {
+        self.body.vault
+    }
+
+    /// The vault's name.
+    pub fn name(&self) -> &Name {
+        &self.body.name
+    }
+
+    /// Its number.
+    pub fn generation(&self) -> Generation {
+        self.body.generation
+    }
+
+    /// The digest of the statement before; none in generation 1.
+    pub fn previous(&self) -> Option<Digest> {
+        self.body.previous
+    }
+
+    /// When it was made, by the clock of whoever made it.
+    pub fn created(&self) -> Timestamp {
+        self.body.created
+    }
+
+    /// When it expires.
+    pub fn expires(&self) -> Timestamp {
+        self.body.expires
+    }
+
+    /// How it stands to its expiry date. Only sealing asks.
+    pub fn expiry(&self, now: Timestamp) -> Expiry {
+        Expiry::at(now, self.body.expires)
+    }
+
+    /// The suite of all of the vault's recipients.
+    pub fn suite(&self) -> Suite {
+        self.body.suite
+    }
+
+    /// Whether this is a test vault, which may have emulated tokens.
+    pub fn is_test(&self) -> bool {
+        self.body.test
+    }
+
+    /// What every token has to be.
+    pub fn requirements(&self) -> &Requirements {
+        &self.body.require
+    }
+
+    /// Who opens.
+    pub fn policy(&self) -> &Policy {
+        &self.body.policy
+    }
+
+    /// Who signs the next generation, and with which key.
+    pub fn admins(&self) -> &BTreeMap<Name, PublicKey> {
+        &self.body.admins
+    }
+
+    /// How many of them have to.
+    pub fn thresholds(&self) -> Thresholds {
+        self.body.thresholds
+    }
+
+    /// The content of an `allowed_signers` file for `ssh-keygen -Y verify -n keyward-vault`: a line for each admin.
+    pub fn allowed_signers(&self) -> String {
+        self.body.admins.iter().map(|(name, key)| allowed_signers_line(name, key) + "\n").collect()
+    }
+
+    /// What the statement says of the holders. For showing; whoever seals or opens asks a [`Verified`] one.
+    pub(crate) fn claimed_holders(&self) -> &BTreeMap<Name, Holder> {
+        &self.body.holders
+    }
+
+    /// The first member that never changes and differs between the two.
+    pub(crate) fn fixed_member_changed(&self, next: &Statement) -> Option<&'static str> {
+        let (old, new) = (&self.body, &next.body);
+        [
+            ("vault id", old.vault == new.vault),
+            ("name", old.name == new.name),
+            ("suite", old.suite == new.suite),
+            ("test mark", old.test == new.test),
+        ]
+        .into_iter()
+        .find_map(|(member, same)| (!same).then_some(member))
+    }
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Statement({} generation {} {})", self.body.vault, self.body.generation, self.digest)
+    }
+}
+
+impl Body {
+    /// The rules 2 to 10 of `docs/formats.md`, "Statement".
+    fn check(&self) -> Result<(), Error> {
+        if self.format != FORMAT {
+            return Err(Error::Malformed { what: WHAT, reason: format!("its format is not {FORMAT}") });
+        }
+        if (self.generation == Generation::FIRST) != self.previous.is_none() {
+            return Err(Error::Previous { generation: self.generation });
+        }
+        if self.expires <= self.created {
+            return Err(Error::Dates { created: self.created, expires: self.expires });
+        }
+        self.check_admins()?;
+        self.check_policy()?;
+        for (name, holder) in &self.holders {
+            let Holder::Token(token) = holder;
+            token.check(name, self.suite)?;
+            self.check_token(name, token)?;
+        }
+        self.check_keys_differ()
+    }
+
+    fn check_admins(&self) -> Result<(), Error> {
+        let admins = self.admins.len();
+        if admins == 0 || admins > MAX_ADMINS {
+            return Err(Error::AdminCount { count: admins });
+        }
+        let Thresholds { root, routine } = self.thresholds;
+        if routine == 0 || routine > root || usize::try_from(root).is_ok_and(|root| root > admins) {
+            return Err(Error::Thresholds { routine, root, admins });
+        }
+        let mut seen: HashMap<&PublicKey, &Name> = HashMap::new();
+        for (name, key) in &self.admins {
+            if let Some(first) = seen.insert(key, name) {
+                let place = |name: &Name| format!("the signing key of admin {name}");
+                return Err(Error::KeyTwice { first: place(first), second: place(name) });
+            }
+            let token = self.holders.get(name).and_then(Holder::token);
+            if token.is_some_and(|token| token.signing.key != *key) {
+                return Err(Error::AdminIsAnother { name: name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_policy(&self) -> Result<(), Error> {
+        let named = self.policy.names();
+        if let Some(name) = named.iter().find(|name| !self.holders.contains_key(**name)) {
+            return Err(Error::NotAHolder { name: (*name).clone() });
+        }
+        if let Some(name) = self.holders.keys().find(|name| !named.contains(name)) {
+            return Err(Error::OutsidePolicy { name: name.clone() });
+        }
+        // No statement of this version has an epoch, so whatever is reached through shares could not be opened.
+        match self.policy.part_that_needs_shares() {
+            Some(part) => Err(Error::NeedsKeyFiles { part }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_token(&self, name: &Name, token: &Token) -> Result<(), Error> {
+        if token.verdict == Verdict::Emulated && !self.test {
+            return Err(Error::EmulatedToken { holder: name.clone() });
+        }
+        self.require.check(name, token, self.test)
+    }
+
+    /// No P-256 key has two uses, and no two holders share one: an archive made to look like a share cannot be opened.
+    fn check_keys_differ(&self) -> Result<(), Error> {
+        let mut seen: HashMap<[u8; 65], String> = HashMap::new();
+        for (name, holder) in &self.holders {
+            let Holder::Token(token) = holder;
+            for (which, point) in token.points() {
+                let place = format!("the {which} of {name}");
+                if let Some(first) = seen.insert(point, place.clone()) {
+                    return Err(Error::KeyTwice { first, second: place });
+                }
+            }
+        }
+        // An admin who is no holder, or another one, does not sign with somebody's opening key.
+        for (name, key) in &self.admins {
+            let own = format!("the signing key of {name}");
+            if let Some(first) = key.p256_point().and_then(|point| seen.get(point))
+                && *first != own
+            {
+                return Err(Error::KeyTwice {
+                    first: first.clone(),
+                    second: format!("the signing key of admin {name}"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A statement in the making: the first of a vault, or the next one of a verified vault.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    vault: VaultId,
+    name: Name,
+    generation: Generation,
+    previous: Option<Digest>,
+    created: Timestamp,
+    suite: Suite,
+    test: bool,
+    policy_before: Option<Policy>,
+    /// When it expires; a year from now, unless changed.
+    pub expires: Timestamp,
+    /// What every token has to be.
+    pub require: Requirements,
+    /// Who opens.
+    pub policy: Policy,
+    /// The holders the policy names.
+    pub holders: BTreeMap<Name, Holder>,
+    /// Who signs the next generation.
+    pub admins: BTreeMap<Name, PublicKey>,
+    /// How many of them have to; none for [`Thresholds::for_admins`].
+    pub thresholds: Option<Thresholds>,
+    /// That a new policy which some one holder's loss makes unsatisfiable is what is wanted.
+    pub no_recovery: bool,
+}
+
+impl Draft {
+    /// Generation 1 of a new vault, without holders and admins yet.
+    pub fn first(
+        vault: VaultId,
+        name: Name,
+        suite: Suite,
+        test: bool,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Draft {
+        Draft {
+            vault,
+            name,
+            generation: Generation::FIRST,
+            previous: None,
+            created: now,
+            suite,
+            test,
+            policy_before: None,
+            expires: now.plus_year(),
+            require: Requirements::default(),
+            policy,
+            holders: BTreeMap::new(),
+            admins: BTreeMap::new(),
+            thresholds: None,
+            no_recovery: false,
+        }
+    }
+
+    /// The generation after the one in force, the same but for its dates.
+    pub fn after(before: &Verified<Statement>, now: Timestamp) -> Draft {
+        let Body {
+            name, policy, require, holders, admins, thresholds, vault, generation, suite, test, ..
+        } = before.statement().body.clone();
+        Draft {
+            vault,
+            name,
+            generation: generation.next(),
+            previous: Some(before.statement().digest()),
+            created: now,
+            suite,
+            test,
+            policy_before: Some(policy.clone()),
+            expires: now.plus_year(),
+            require,
+            policy,
+            holders,
+            admins,
+            thresholds: Some(thresholds),
+            no_recovery: false,
+        }
+    }
+
+    /// Adds a token as holder and, by its signing key, as admin.
+    pub fn add_token(&mut self, name: Name, token: Token) {
+        self.admins.insert(name.clone(), token.signing.key);
+        self.holders.insert(name, Holder::Token(Box::new(token)));
+    }
+
+    /// The statement, if it agrees with itself.
+    ///
+    /// [`Error::SingleHolder`] if the policy is new, somebody's loss alone makes it unsatisfiable, and that was not said
+    /// to be wanted; otherwise the same errors as reading it would give.
+    pub fn build(&self) -> Result<Statement, Error> {
+        let body = Body {
+            admins: self.admins.clone(),
+            created: self.created,
+            epochs: EmptyList,
+            expires: self.expires,
+            format: FORMAT.to_owned(),
+            generation: self.generation,
+            holders: self.holders.clone(),
+            keys: EmptyList,
+            name: self.name.clone(),
+            policy: self.policy.clone(),
+            previous: self.previous,
+            require: self.require.clone(),
+            sealers: EmptyList,
+            suite: self.suite,
+            test: self.test,
+            thresholds: self.thresholds.unwrap_or_else(|| Thresholds::for_admins(self.admins.len())),
+            vault: self.vault,
+        };
+        body.check()?;
+        if self.policy_before.as_ref() != Some(&self.policy)
+            && !self.no_recovery
+            && let Some(holder) = self.policy.indispensable().into_iter().next()
+        {
+            return Err(Error::SingleHolder { holder, policy: self.policy.to_string() });
+        }
+        let bytes = canonical::encode(WHAT, &body)?;
+        let digest = Digest::of(&bytes);
+        Ok(Statement { body, bytes, digest })
+    }
+}
