@@ -1,0 +1,3 @@
+//! Other people's programs against ours: each peer must be there, and none is skipped.
+
+mod emulator;

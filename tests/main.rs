@@ -1,0 +1,14 @@
+//! Keyward from outside: its binaries, other people's programs, real files.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
+
+mod harness;
+mod interop;
+mod layers;

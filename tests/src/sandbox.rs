@@ -1,0 +1,123 @@
+//! A temporary folder in which a test runs programs as a person would, with a home, a vault and no token.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use crate::{Emulator, Run, program, programs};
+
+/// The PIN that tokens of the tests get.
+pub const PIN: &str = "24681357";
+
+/// A temporary folder, removed with the value.
+#[derive(Debug)]
+pub struct Sandbox {
+    folder: TempDir,
+}
+
+impl Sandbox {
+    /// An empty sandbox.
+    #[allow(clippy::new_without_default, reason = "it makes a folder")]
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("keyward-test-").tempdir().unwrap();
+        fs::create_dir(folder.path().join("user")).unwrap();
+        Self { folder }
+    }
+
+    /// The sandbox, or a place in it.
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Writes a file and returns its place.
+    pub fn write(&self, relative: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(relative);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Reads a file.
+    pub fn read(&self, relative: impl AsRef<Path>) -> Vec<u8> {
+        let path = self.path(relative);
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The names in a folder of the sandbox, sorted.
+    pub fn names(&self, relative: impl AsRef<Path>) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(self.path(relative))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Asserts that nothing stands there.
+    #[track_caller]
+    pub fn absent(&self, relative: &str) {
+        let path = self.path(relative);
+        assert!(fs::symlink_metadata(&path).is_err(), "{} exists", path.display());
+    }
+
+    /// A program of the PATH, in the sandbox's folder and environment, with no token anywhere near.
+    pub fn run(&self, name: impl AsRef<OsStr>) -> Run {
+        Run::new(name)
+            .current_dir(self.path(""))
+            .env("PATH", programs::search_path())
+            .env("HOME", self.path("user"))
+            .env("LANG", "C.UTF-8")
+            .env("TERM", "dumb")
+            .env("TMPDIR", self.path("user"))
+            .env("PCSCLITE_CSOCK_NAME", self.path("no-token.socket"))
+            .env("KEYWARD_VAULT", self.path("vault"))
+            .env("KEYWARD_HOME", self.path("home"))
+            .env("KEYWARD_PIN", PIN)
+    }
+
+    /// `keyward` with no token anywhere near.
+    pub fn keyward<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
+        self.run(program("keyward")).args(arguments)
+    }
+
+    /// `keyward-emulator`, to be told which tokens are plugged in and what runs under it.
+    pub fn emulator(&self) -> Emulator<'_> {
+        Emulator::new(self)
+    }
+
+    /// Makes the file of a software token, as from the factory.
+    pub fn new_token(&self, file: &str, serial: u32) {
+        self.run(program("keyward-emulator"))
+            .args(["new", file, "--serial", &serial.to_string(), "--firmware", "5.7.1"])
+            .go()
+            .success()
+            .no_stdout();
+    }
+
+    /// A vault of alice and bob with emulated tokens, in the suite `hybrid` or `classic`.
+    pub fn new_vault(&self, suite: &str) {
+        self.new_token("alice.token", 11_110_001);
+        self.new_token("bob.token", 11_110_002);
+        self.emulator()
+            .token("alice.token")
+            .token("bob.token")
+            .keyward([
+                "init",
+                "--allow-emulated",
+                "--yes",
+                "--suite",
+                suite,
+                "--token",
+                "alice=11110001",
+                "--token",
+                "bob=11110002",
+                "--policy",
+                "alice or bob",
+            ])
+            .go()
+            .success();
+    }
+}
