@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 
-/// Folders kept open at once, besides the root.
+/// Folders kept open on the way down, besides the root; on the way up it can be half as many more.
 const MOST_OPEN: usize = 48;
 
 pub(crate) struct Chain {
@@ -90,23 +90,32 @@ impl Chain {
         }
     }
 
-    /// Opens the last level again if it was closed to make room.
+    /// Opens the last level again if it was closed to make room, and with it those just above it,
+    /// since a walk that goes up goes on going up.
     fn reopen(&mut self) -> Result<(), Errno> {
-        if self.levels.last().is_none_or(|level| level.folder.is_some()) {
+        let closed = self.levels.iter().rev().take_while(|level| level.folder.is_none()).count();
+        if closed == 0 {
             return Ok(());
         }
-        let mut folder: Option<OwnedFd> = None;
-        let closed = self.levels.iter().rev().take_while(|level| level.folder.is_none()).count();
         let kept = self.levels.len() - closed;
         let (above, below) = self.levels.split_at_mut(kept);
         let start = above.last().and_then(|level| level.folder.as_ref()).unwrap_or(&self.root);
-        for level in below.iter() {
-            let from = folder.as_ref().unwrap_or(start);
-            folder = Some(open_folder(from.as_fd(), &level.name)?);
-        }
-        if let Some(last) = below.last_mut() {
-            last.folder = folder;
-            self.open += 1;
+        let mut passed: Option<OwnedFd> = None;
+        let mut before: Option<&mut Level> = None;
+        for (at, level) in below.iter_mut().enumerate() {
+            let from = before
+                .as_ref()
+                .and_then(|before| before.folder.as_ref())
+                .or(passed.as_ref())
+                .unwrap_or(start);
+            let folder = open_folder(from.as_fd(), &level.name)?;
+            if closed - at <= MOST_OPEN / 2 {
+                level.folder = Some(folder);
+                self.open += 1;
+            } else {
+                passed = Some(folder);
+            }
+            before = Some(level);
         }
         Ok(())
     }
@@ -137,6 +146,7 @@ mod tests {
             let expected = chain.levels.last().unwrap().name.clone();
             assert_eq!(expected, names[depth - 1]);
             chain.here().unwrap();
+            assert!(chain.open <= MOST_OPEN * 3 / 2);
             chain.leave();
         }
         assert_eq!(chain.open, 0);

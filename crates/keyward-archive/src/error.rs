@@ -183,7 +183,7 @@ impl Error {
     }
 }
 
-/// Wraps the error for a trip through `Read` or `Write`; [`Error::io`] unwraps it.
+/// Wraps the error for a trip through `Read` or `Write`; `Error::io` unwraps it.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::other(error)

@@ -11,6 +11,26 @@
 //! | `tar`, `frames`, `index` | the three formats inside, each with its bounds |
 //! | `place` | where files live: today a local folder |
 //!
+//! ```
+//! use keyward_age::{SoftIdentity, Suite};
+//! use keyward_archive::{ExtractOptions, SealOptions, Sealed, seal_tree};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temp = tempfile::tempdir()?;
+//! # let (photos, archive, restored) = (temp.path().join("photos"), temp.path().join("photos.age"), temp.path().join("restored"));
+//! # std::fs::create_dir(&photos)?;
+//! # std::fs::write(photos.join("1.jpg"), "a photo")?;
+//! let identity = SoftIdentity::generate(Suite::Hybrid)?;
+//! seal_tree(&[photos], &[identity.recipient()?], &archive, &SealOptions::default(), &())?;
+//!
+//! let sealed = Sealed::open(&archive)?;
+//! let key = sealed.header().unwrap_soft(&identity)?; // or unwrap_token, with PIN and touch
+//! sealed.unlock(key).extract(&restored, &ExtractOptions::default(), &())?;
+//! assert_eq!(std::fs::read(restored.join("photos/1.jpg"))?, b"a photo");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crate prints nothing, asks nothing and reads no environment; [`Progress`] is how a caller
 //! watches and stops it. It runs on Unix systems.
 

@@ -1,10 +1,12 @@
 //! Sealed archives to trees and streams. The types are the order of the steps:
 //!
-//!     Sealed::open(path)          header only; tells who can open it
-//!       └─ unlock(file key) ─> Archive
-//!             ├─ extract(folder)            everything, into a new folder
-//!             ├─ copy_to / copy_to_file     the decrypted bytes as they are
-//!             └─ index / each_entry         the end of the file only, if there is an index
+//! ```text
+//! Sealed::open(path)          header only; tells who can open it
+//!   └─ unlock(file key) ─> Archive
+//!         ├─ extract(folder)            everything, into a new folder
+//!         ├─ copy_to / copy_to_file     the decrypted bytes as they are
+//!         └─ index / each_entry         the end of the file only, if there is an index
+//! ```
 //!
 //! Nothing gets its final name before the last chunk has been verified. Bytes copied to a writer are
 //! each verified, but the end may still be missing when they arrive.
@@ -276,7 +278,7 @@ impl Archive {
         }
         let stream = io::Cursor::new(start).chain(reader);
         if !zstd {
-            return Ok(Tarred::Plain(stream));
+            return Ok(Tarred::Plain(Box::new(stream)));
         }
         let mut unframe = Unframe::new(stream)?;
         // The first block tells whether it is a tar that was compressed.
@@ -330,7 +332,7 @@ type Stream = io::Chain<io::Cursor<Vec<u8>>, Plain>;
 
 /// The stream inside an archive that holds a tree.
 enum Tarred {
-    Plain(Stream),
+    Plain(Box<Stream>),
     /// With the first block, which has been read already.
     Zstd(Vec<u8>, Box<Unframe<Stream>>),
 }

@@ -1,7 +1,9 @@
 //! Trees and streams to sealed archives.
 //!
-//!     walk ─> tar ─> blocks of 1 MiB ─> zstd on each core ─> age on each core ─> temporary file
-//!               └─> index records ──────────── after the last frame ─┘   then its final name
+//! ```text
+//! walk ─> tar ─> blocks of 1 MiB ─> zstd on each core ─> age on each core ─> temporary file
+//!           └─> index records ──────────── after the last frame ─┘   then its final name
+//! ```
 //!
 //! Sealing needs public keys only. A tree may change while it is read: what was seen is reported,
 //! never hidden. Memory does not grow with the tree, but for its index (about 20 bytes an entry)

@@ -1,8 +1,10 @@
 //! A stream to frames, compressed on several threads and written in order by one more.
 //!
-//!     producer ──block──> lane 0 ──frame──┐
-//!        │    ──block──> lane 1 ──frame──┼─> writer
-//!        └──────────────> …              ┘
+//! ```text
+//! producer ──block──> lane 0 ──frame──┐
+//!    │    ──block──> lane 1 ──frame──┼─> writer
+//!    └──────────────> …              ┘
+//! ```
 //!
 //! Blocks go to the lanes in turn and frames are taken from them in the same turn, so order needs
 //! no sorting, and each lane holds two blocks and two frames at most, so memory is bounded.
