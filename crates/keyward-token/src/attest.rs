@@ -215,6 +215,11 @@ pub fn verdict(
     Ok((root_of(token, issuers)?, attestations))
 }
 
+/// What an attestation certificate claims, unverified: for reading back a slot on firmware without metadata.
+pub(crate) fn claims(der: &[u8]) -> Result<Attestation, AttestationError> {
+    Parsed::new(der, 0)?.attestation()
+}
+
 /// Walks from F9 up to a root.
 fn root_of(token: &Parsed<'_>, issuers: &[Parsed<'_>]) -> Result<Verdict, AttestationError> {
     let built_in = |der: &'static [u8]| Parsed::new(der, 0).ok();

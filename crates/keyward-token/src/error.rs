@@ -178,6 +178,24 @@ pub enum Error {
     /// Both objects that could hold the seeds are occupied by something else.
     #[error("objects 5fc121 and 5fc108 are both occupied")]
     SeedObjectsOccupied,
+    /// An object that enrolment has to write holds something else.
+    #[error("object {object} is occupied")]
+    ObjectOccupied {
+        /// The object.
+        object: ObjectId,
+    },
+    /// A new secret that is the factory's.
+    #[error("the new {secret} is the factory's")]
+    FactorySecret {
+        /// `PIN` or `PUK`.
+        secret: &'static str,
+    },
+    /// A test message came out of the token differently than it went in.
+    #[error("slot {slot} does not compute what its public key promises")]
+    RoundTrip {
+        /// The slot.
+        slot: Slot,
+    },
     /// The firmware cannot tell whether this secret is the factory's, and it was not given.
     #[error("the token cannot tell whether its {secret} is the factory's; it has to be given")]
     SecretNeeded {

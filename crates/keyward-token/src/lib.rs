@@ -21,12 +21,15 @@
 pub mod advisory;
 mod apdu;
 pub mod attest;
+mod certificate;
 mod error;
 pub mod piv;
+pub mod provision;
 pub mod seed;
 pub mod slot;
 mod tlv;
 pub mod transport;
+mod yubico;
 
 pub use advisory::{Advisory, Firmware};
 pub use apdu::StatusWord;
@@ -35,6 +38,7 @@ pub use error::{Error, Result};
 pub use piv::{Locked, Pin, Piv, Proven, Puk, SharedSecret, Unlocked};
 pub use slot::{ObjectId, PinPolicy, Slot, TouchPolicy};
 pub use transport::{Card, Found, Reader, Session, Transport, TransportError, list, readers};
+pub use yubico::ManagementKey;
 
 /// An uncompressed point on P-256, SEC 1: `04 ‖ x ‖ y`.
 pub type Point = [u8; 65];

@@ -551,6 +551,19 @@ impl<'c, S> Piv<'c, S> {
     }
 }
 
+impl<'c> Client<'c> {
+    /// For a card whose PIV applet another connection of ours has selected, and will reset.
+    pub(crate) fn selected_elsewhere(session: Session<'c>) -> Self {
+        Self { session }
+    }
+
+    /// Ends without a reset although secrets were shown: the other connection needs what they unlocked and resets
+    /// the card itself.
+    pub(crate) fn leaves_reset_to_another(mut self) {
+        self.session.leaves_reset_to_another();
+    }
+}
+
 impl Client<'_> {
     fn at(&self, error: TransportError) -> Error {
         error.at(self.session.reader)

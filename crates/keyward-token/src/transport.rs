@@ -360,6 +360,11 @@ impl Session<'_> {
         self.may_reconnect = false;
     }
 
+    /// For a session inside the life of another connection of ours that ends with a reset.
+    pub(crate) fn leaves_reset_to_another(&mut self) {
+        self.ending = Ending::Leave;
+    }
+
     /// Connects again, once a session and only before any secret was shown; says whether it did.
     pub(crate) fn reconnect_once(&mut self) -> bool {
         std::mem::take(&mut self.may_reconnect) && self.transport.reconnect().is_ok()
