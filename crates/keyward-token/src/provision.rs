@@ -59,7 +59,6 @@ pub enum KeepManagementKey {
 
 /// How to enrol. `new` fills in what the design recommends.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct EnrollOptions {
     /// The holder's name, for the certificates.
     pub name: String,
