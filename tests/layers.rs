@@ -89,7 +89,7 @@ fn every_root_forbids_unsafe_and_libraries_do_not_print() {
     for package in packages() {
         for target in package["targets"].as_array().unwrap() {
             let kind = target["kind"][0].as_str().unwrap();
-            if !["lib", "bin", "test"].contains(&kind) {
+            if !["lib", "bin"].contains(&kind) {
                 continue;
             }
             let path = target["src_path"].as_str().unwrap();
@@ -126,12 +126,9 @@ fn rooms_are_named_and_not_too_large() {
 }
 
 fn packages() -> Vec<serde_json::Value> {
-    let cargo = std::env!("CARGO");
-    let home = std::path::absolute(cargo).unwrap();
-    let metadata = Run::new(cargo)
+    let metadata = Run::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(workspace_root())
-        .env("PATH", home.parent().unwrap())
         .go()
         .success();
     let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();

@@ -9,6 +9,10 @@
     reason = "a test ends by panicking"
 )]
 
+mod cold_open;
 mod harness;
 mod interop;
 mod layers;
+mod memory;
+mod refusals;
+mod transcripts;

@@ -1,3 +1,4 @@
 //! Other people's programs against ours: each peer must be there, and none is skipped.
 
+mod age;
 mod emulator;

@@ -31,6 +31,6 @@ pub use emulator::Emulator;
 pub use noise::Noise;
 pub use programs::{Peer, campaign_is_long, peer, program, workspace_root};
 pub use run::{Outcome, Run};
-pub use sandbox::{PIN, Sandbox};
+pub use sandbox::{PIN, SUITES, Sandbox};
 pub use trace::{Exchange, read_trace};
-pub use tree::{EVERYDAY_FILES, real_tree, small_tree};
+pub use tree::{EVERYDAY_FILES, links_out, real_tree, small_tree};

@@ -5,7 +5,9 @@
 #![allow(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -49,9 +51,14 @@ pub fn campaign_is_long() -> bool {
     env::var("KEYWARD_TEST_CAMPAIGN").is_ok_and(|campaign| campaign == "all")
 }
 
-/// The PATH that programs are started with: this one, with Keyward's own programs before it.
-pub(crate) fn search_path() -> std::ffi::OsString {
-    let own = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+/// The PATH that the tests themselves were started with.
+pub(crate) fn own_path() -> OsString {
+    env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
+}
+
+/// The PATH that programs of a sandbox get: this one, with Keyward's own programs and age before it.
+pub(crate) fn search_path() -> OsString {
+    let own = own_path();
     let folders = [binaries(), peer(Peer::Age).parent().unwrap().to_owned()];
     env::join_paths(folders.into_iter().chain(env::split_paths(&own)))
         .expect("a PATH with a colon in a folder")

@@ -16,6 +16,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::programs;
+
 /// What a program that answers at all needs on a busy machine with two cores.
 const LIMIT: Duration = Duration::from_secs(120);
 /// How long output may stay open after the program has ended.
@@ -32,12 +34,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// The program with the environment it is given here and nothing else.
+    /// The program, with a PATH and whatever else of an environment it is given here.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             line: vec![program.as_ref().to_owned()],
             folder: None,
-            environment: Vec::new(),
+            environment: vec![("PATH".into(), Some(programs::own_path()))],
             stdin: Vec::new(),
             limit: LIMIT,
         }

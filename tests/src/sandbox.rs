@@ -2,8 +2,10 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use tempfile::TempDir;
@@ -12,6 +14,11 @@ use crate::{Emulator, Run, program, programs};
 
 /// The PIN that tokens of the tests get.
 pub const PIN: &str = "24681357";
+
+/// The suites of a vault, as `--suite` names them.
+pub const SUITES: [&str; 2] = ["hybrid", "classic"];
+
+type Files = Vec<(PathBuf, u32, Vec<u8>)>;
 
 /// A temporary folder, removed with the value.
 #[derive(Debug)]
@@ -88,36 +95,71 @@ impl Sandbox {
         Emulator::new(self)
     }
 
-    /// Makes the file of a software token, as from the factory.
+    /// Makes the file of a software token, as from the factory, with firmware 5.7.1.
     pub fn new_token(&self, file: &str, serial: u32) {
+        self.new_token_with_firmware(file, serial, "5.7.1");
+    }
+
+    /// Makes the file of a software token, as from the factory.
+    pub fn new_token_with_firmware(&self, file: &str, serial: u32, firmware: &str) {
         self.run(program("keyward-emulator"))
-            .args(["new", file, "--serial", &serial.to_string(), "--firmware", "5.7.1"])
+            .args(["new", file, "--serial", &serial.to_string(), "--firmware", firmware])
             .go()
             .success()
             .no_stdout();
     }
 
-    /// A vault of alice and bob with emulated tokens, in the suite `hybrid` or `classic`.
-    pub fn new_vault(&self, suite: &str) {
-        self.new_token("alice.token", 11_110_001);
-        self.new_token("bob.token", 11_110_002);
+    /// A sandbox with a vault of alice and bob, both with emulated tokens, in one of [`SUITES`].
+    ///
+    /// A vault is made once for each suite and then copied: what a test does to its own stays there.
+    pub fn with_vault(suite: &str) -> Self {
+        static MADE: [OnceLock<Files>; 2] = [const { OnceLock::new() }; 2];
+        let number = SUITES.iter().position(|known| *known == suite).expect("one of SUITES");
+        let files = MADE[number].get_or_init(|| {
+            let sandbox = Self::new();
+            sandbox.init(suite, "alice.token", "bob.token");
+            sandbox.files()
+        });
+        let sandbox = Self::new();
+        for (path, mode, bytes) in files {
+            let path = sandbox.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(*mode)).unwrap();
+        }
+        sandbox
+    }
+
+    /// Makes two tokens with the serials of alice and bob in new files, and a vault of both.
+    pub fn init(&self, suite: &str, alice: &str, bob: &str) {
+        self.new_token(alice, 11_110_001);
+        self.new_token(bob, 11_110_002);
+        let holders = ["--token", "alice=11110001", "--token", "bob=11110002", "--policy", "alice or bob"];
         self.emulator()
-            .token("alice.token")
-            .token("bob.token")
-            .keyward([
-                "init",
-                "--allow-emulated",
-                "--yes",
-                "--suite",
-                suite,
-                "--token",
-                "alice=11110001",
-                "--token",
-                "bob=11110002",
-                "--policy",
-                "alice or bob",
-            ])
+            .token(alice)
+            .token(bob)
+            .keyward(["init", "--allow-emulated", "--yes", "--suite", suite])
+            .args(holders)
             .go()
             .success();
+    }
+
+    /// Every file of the sandbox by its path in it, with mode and content.
+    fn files(&self) -> Files {
+        let mut files = Files::new();
+        let mut folders = vec![self.path("")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let metadata = fs::symlink_metadata(&path).unwrap();
+                if metadata.is_dir() {
+                    folders.push(path);
+                } else if metadata.is_file() {
+                    let relative = path.strip_prefix(self.path("")).unwrap().to_owned();
+                    files.push((relative, metadata.permissions().mode(), fs::read(&path).unwrap()));
+                }
+            }
+        }
+        files
     }
 }

@@ -143,13 +143,18 @@ fn links(folder: &Path) {
     symlink("nowhere", folder.join("dangling")).unwrap();
     symlink("relative", folder.join("to-link")).unwrap();
     symlink("itself", folder.join("itself")).unwrap();
-    symlink("/etc/hostname", folder.join("absolute")).unwrap();
-    symlink("/nonexistent/keyward", folder.join("absolute-dangling")).unwrap();
-    symlink("../../../../outside", folder.join("out-of-the-tree")).unwrap();
     symlink(OsStr::from_bytes(b"bytes-\xff\n"), folder.join("odd-target")).unwrap();
     symlink("t".repeat(300), folder.join("long-target")).unwrap();
     fs::hard_link(folder.join("target"), folder.join("hard")).unwrap();
     fs::hard_link(folder.join("target"), folder.join("inner/hard")).unwrap();
+}
+
+/// Adds links that lead out of the tree, which opening refuses unless it is told to make them.
+pub fn links_out(folder: &Path) {
+    symlink("/etc/hostname", folder.join("absolute")).unwrap();
+    symlink("/nonexistent/keyward", folder.join("absolute-dangling")).unwrap();
+    symlink("../../../../outside", folder.join("climbing")).unwrap();
+    set_times(folder);
 }
 
 fn modes(folder: &Path) {

@@ -1,0 +1,171 @@
+//! Places that are taken, full or not allowed.
+
+use keyward_tests::{Noise, Sandbox, read_trace};
+
+use super::{letter, refused};
+
+#[test]
+fn an_existing_archive_is_not_replaced_without_force() {
+    let sandbox = letter("hybrid");
+    let before = sandbox.read("letter.age");
+    sandbox
+        .keyward(["seal", "letter", "-o", "letter.age"])
+        .go()
+        .code(9)
+        .calm_error()
+        .no_stdout()
+        .stderr_has("letter.age")
+        .stderr_has("--force");
+    assert_eq!(sandbox.read("letter.age"), before);
+    sandbox.keyward(["seal", "letter", "-o", "letter.age", "--force"]).go().success().no_stdout();
+    assert_ne!(sandbox.read("letter.age"), before);
+}
+
+#[test]
+fn a_taken_destination_is_refused_before_the_token_is_used() {
+    let sandbox = letter("hybrid");
+    std::fs::create_dir(sandbox.path("user/taken")).unwrap();
+    sandbox.write("user/taken/mine", "mine");
+    sandbox.write("user/file", "mine");
+    let trace = sandbox.path("trace.jsonl");
+    for arguments in [["-C", "user/taken"], ["-C", "user/file"], ["-o", "user/file"]] {
+        sandbox
+            .emulator()
+            .token("alice.token")
+            .trace(trace.clone())
+            .keyward(["open", "letter.age"])
+            .args(arguments)
+            .go()
+            .code(9)
+            .calm_error()
+            .no_stdout()
+            .stderr_has(arguments[1]);
+        assert!(
+            !read_trace(&trace).iter().any(|exchange| exchange.instruction == 0x87),
+            "{arguments:?}: a key was used"
+        );
+    }
+    assert_eq!(sandbox.read("user/taken/mine"), b"mine");
+    assert_eq!(sandbox.names("user/taken"), ["mine"]);
+    assert_eq!(sandbox.read("user/file"), b"mine");
+
+    // An empty folder is fine, and so is a replacement that was asked for.
+    std::fs::create_dir(sandbox.path("user/empty")).unwrap();
+    for arguments in [&["-C", "user/empty"][..], &["-o", "user/file", "--force"]] {
+        sandbox
+            .emulator()
+            .token("alice.token")
+            .keyward(["open", "letter.age"])
+            .args(arguments)
+            .go()
+            .success()
+            .no_stdout();
+    }
+    assert_eq!(sandbox.read("user/empty/letter"), b"dear alice\n");
+    assert_eq!(sandbox.read("user/file"), b"dear alice\n");
+}
+
+#[test]
+fn a_missing_source_or_folder_is_named() {
+    let sandbox = letter("hybrid");
+    sandbox.keyward(["seal", "nowhere", "-o", "other.age"]).go().code(3).calm_error().stderr_has("nowhere");
+    sandbox.absent("other.age");
+    let outcome =
+        sandbox.keyward(["seal", "letter", "-o", "no-folder/other.age"]).go().failure().calm_error();
+    assert!(matches!(outcome.exit_code(), Some(3 | 10)), "{outcome}");
+    sandbox.absent("no-folder");
+}
+
+#[test]
+fn a_vault_is_not_made_over_another() {
+    let sandbox = letter("hybrid");
+    let before = sandbox.read("vault/statements/0001.json");
+    sandbox.new_token("eve.token", 33_330_001);
+    sandbox
+        .emulator()
+        .token("eve.token")
+        .keyward([
+            "init",
+            "--allow-emulated",
+            "--yes",
+            "--no-recovery",
+            "--token",
+            "eve=33330001",
+            "--policy",
+            "eve",
+        ])
+        .go()
+        .code(9)
+        .calm_error();
+    assert_eq!(sandbox.read("vault/statements/0001.json"), before);
+    assert_eq!(sandbox.names("vault/statements"), ["0001.alice.sig", "0001.bob.sig", "0001.json"]);
+}
+
+#[test]
+fn enrolled_slots_are_not_overwritten_unless_that_is_typed() {
+    let sandbox = letter("hybrid");
+    let before = sandbox.read("alice.token");
+    sandbox
+        .emulator()
+        .token("alice.token")
+        .token("bob.token")
+        .keyward([
+            "init",
+            "--allow-emulated",
+            "--yes",
+            "--token",
+            "alice=11110001",
+            "--token",
+            "bob=11110002",
+        ])
+        .env("KEYWARD_VAULT", sandbox.path("user/other-vault"))
+        .go()
+        .code(9)
+        .calm_error()
+        .stderr_has("--overwrite");
+    assert_eq!(sandbox.read("alice.token"), before, "a refused enrolment changed the token");
+    sandbox.absent("user/other-vault");
+    // The vault still opens.
+    sandbox.emulator().token("alice.token").keyward(["open", "letter.age", "-o", "-"]).go().success();
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_under_a_final_name() {
+    let sandbox = Sandbox::with_vault("classic");
+    let mut large = vec![0; 6 << 20];
+    Noise::new(31).fill(&mut large);
+    sandbox.write("letter", &large);
+    sandbox.keyward(["seal", "letter", "-o", "letter.age"]).go().success();
+    std::fs::create_dir(sandbox.path("user/small")).unwrap();
+    // A disk of 2 MB, mounted where only this run sees it; what it holds at the end is listed.
+    let script = "mount -t tmpfs -o size=2m none user/small || exit 99\n\
+                  \"$@\"; code=$?; ls -A user/small; exit $code";
+    let on_small_disk =
+        || sandbox.run("unshare").args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+    let full = |outcome: keyward_tests::Outcome| {
+        outcome.code(10).calm_error().stdout_is("").stderr_has("space");
+    };
+    full(on_small_disk().args(["keyward", "seal", "letter", "-o", "user/small/archive.age"]).go());
+    let with_token = || on_small_disk().args(["keyward-emulator", "run", "--token", "bob.token", "--"]);
+    full(with_token().args(["keyward", "open", "letter.age", "-o", "user/small/out"]).go());
+    full(with_token().args(["keyward", "open", "letter.age", "-C", "user/small/out"]).go());
+}
+
+#[test]
+fn output_that_nobody_reads_is_an_error() {
+    let sandbox = Sandbox::with_vault("classic");
+    sandbox.write("letter", vec![b'x'; 4 << 20]);
+    sandbox.keyward(["seal", "letter", "-o", "letter.age"]).go().success();
+    let outcome = sandbox
+        .run("bash")
+        .args(["-c", "keyward-emulator run --token bob.token -- keyward open letter.age -o - | head -c 1; exit ${PIPESTATUS[0]}"])
+        .go()
+        .failure()
+        .stdout_is("x");
+    assert!(!outcome.stderr_text().contains("panicked"), "{outcome}");
+    let outcome = sandbox
+        .run("bash")
+        .args(["-c", "keyward-emulator run --token bob.token -- keyward open letter.age -o - > /dev/full"])
+        .go();
+    refused(&sandbox, outcome, 10);
+}

@@ -1,0 +1,142 @@
+//! What a person types, from the first token to an opened archive, on thousands of real files.
+
+use std::time::Duration;
+
+use keyward_tests::{
+    EVERYDAY_FILES, Outcome, PIN, SUITES, Sandbox, assert_same, links_out, real_tree, small_tree, snapshot,
+};
+
+/// A whole main job with 5,000 files may take this long on a busy machine.
+const LIMIT: Duration = Duration::from_secs(600);
+
+fn main_job(suite: &str) {
+    let sandbox = Sandbox::new();
+    real_tree(&sandbox.path("photos"));
+    let photos = snapshot(&sandbox.path("photos"));
+    assert!(photos.len() > EVERYDAY_FILES, "{} entries", photos.len());
+
+    let outcome = sandbox
+        .run("bash")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/transcripts/main-job.sh"))
+        .env("SUITE", suite)
+        .limit(LIMIT)
+        .go()
+        .success()
+        .stdout_has("Good \"keyward-vault\" signature for alice");
+    keeps_its_secrets(&outcome);
+
+    assert_same(&photos, &snapshot(&sandbox.path("out1/photos")));
+    assert_same(&photos, &snapshot(&sandbox.path("out2/photos")));
+    assert_eq!(sandbox.names("out1"), ["photos"]);
+    sandbox.absent("out3");
+    sandbox.absent("out4");
+
+    let said = String::from_utf8(sandbox.read("ls-vault.txt")).unwrap();
+    assert!(said.starts_with("error: "), "{said}");
+    let said = String::from_utf8(sandbox.read("no-token.txt")).unwrap();
+    assert!(said.contains("alice") && said.contains("bob"), "the holders are not named: {said}");
+    let recipients = String::from_utf8(sandbox.read("r.txt")).unwrap();
+    let kind = if suite == "hybrid" { "age1tagpq1" } else { "age1tag1" };
+    assert_eq!(recipients.lines().filter(|line| line.starts_with(kind)).count(), 2, "{recipients}");
+    // GNU tar quotes odd names, so that each entry is one line.
+    let listed = sandbox.read("listing.txt").iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(listed, photos.len());
+
+    // The archive is tar in zstd in age: other people's programs open what is inside.
+    sandbox
+        .run("bash")
+        .args(["-o", "pipefail", "-c"])
+        .arg("mkdir other && keyward-emulator run --token bob.token -- keyward open photos.age -o - | zstd -d | tar x -C other")
+        .limit(LIMIT)
+        .go()
+        .success();
+    assert_same(&photos, &snapshot(&sandbox.path("other/photos")));
+}
+
+fn keeps_its_secrets(outcome: &Outcome) {
+    for stream in [outcome.stdout_text(), outcome.stderr_text()] {
+        assert!(!stream.contains(PIN), "the PIN was shown:\n{outcome}");
+    }
+}
+
+#[test]
+fn main_job_hybrid() {
+    main_job("hybrid");
+}
+
+#[test]
+fn main_job_classic() {
+    main_job("classic");
+}
+
+#[test]
+fn links_out_of_the_tree_come_back_when_they_are_asked_for() {
+    let sandbox = Sandbox::with_vault("classic");
+    small_tree(&sandbox.path("photos"));
+    links_out(&sandbox.path("photos"));
+    let photos = snapshot(&sandbox.path("photos"));
+    sandbox.keyward(["seal", "photos", "-o", "photos.age"]).go().success().no_stdout();
+    sandbox
+        .emulator()
+        .token("alice.token")
+        .keyward(["open", "photos.age", "-C", "refused"])
+        .go()
+        .code(9)
+        .calm_error()
+        .stderr_has("--links-out");
+    sandbox.absent("refused");
+    sandbox
+        .emulator()
+        .token("alice.token")
+        .keyward(["open", "photos.age", "-C", "out", "--links-out"])
+        .go()
+        .success()
+        .no_stdout();
+    assert_same(&photos, &snapshot(&sandbox.path("out/photos")));
+}
+
+#[test]
+fn files_and_streams_come_back_as_they_were() {
+    for suite in SUITES {
+        let sandbox = Sandbox::with_vault(suite);
+        for (name, bytes) in
+            [("empty", Vec::new()), ("small", b"a letter\n".to_vec()), ("chunks", vec![7; 3 * 65_536])]
+        {
+            let archive = format!("{name}.age");
+            sandbox.write(name, &bytes);
+            sandbox.keyward(["seal", name, "-o", &archive]).go().success().no_stdout();
+            sandbox
+                .emulator()
+                .token("bob.token")
+                .keyward(["open", &archive, "-o", "-"])
+                .go()
+                .success()
+                .stdout_is(&bytes);
+
+            let archive = format!("{name}-stream.age");
+            sandbox.keyward(["seal", "-", "-o", &archive]).stdin(bytes.clone()).go().success().no_stdout();
+            let result = format!("{name}-again");
+            sandbox
+                .emulator()
+                .token("alice.token")
+                .keyward(["open", &archive, "-o", &result])
+                .go()
+                .success()
+                .no_stdout();
+            assert_eq!(sandbox.read(&result), bytes);
+        }
+    }
+}
+
+#[test]
+fn ls_lists_what_is_inside() {
+    let sandbox = Sandbox::with_vault("hybrid");
+    small_tree(&sandbox.path("photos"));
+    sandbox.keyward(["seal", "photos", "-o", "photos.age"]).go().success();
+    let listed = sandbox.emulator().token("alice.token").keyward(["ls", "photos.age"]).go().success();
+    let text = listed.stdout_text();
+    for name in ["photos/letter.txt", "photos/picture.raw", "photos/odd/links/dangling", "two\\nlines"] {
+        assert!(text.contains(name), "{name} is not listed:\n{listed}");
+    }
+    assert!(!text.contains('\x1b'), "a name steers the terminal:\n{listed}");
+}
