@@ -54,6 +54,7 @@ impl Verified<Statement> {
                     archive_point: token.archive.point()?,
                     card_proof: token.card_proof.and_then(|key| key.p256_point().copied()),
                     touch_policy: token.touch_policy,
+                    seed_object: token.seed_object,
                 })
             })
             .collect()

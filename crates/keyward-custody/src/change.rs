@@ -31,8 +31,14 @@ impl Change {
             .claimed_holders()
             .iter()
             .any(|(name, holder)| before.claimed_holders().get(name).is_none_or(|known| known != holder));
+        // An admin who stops being a holder and stays an admin is no routine matter.
+        let admin_leaves = before
+            .claimed_holders()
+            .keys()
+            .any(|name| !after.claimed_holders().contains_key(name) && before.admins().contains_key(name));
         let root = admins
             || new_holder
+            || admin_leaves
             || before.requirements() != after.requirements()
             || after.policy().opens_more_than(before.policy());
         Ok(Change { needs: if root { Needs::Root } else { Needs::Routine }, admins })

@@ -163,7 +163,7 @@ mod tests {
         );
         // 00000000001 00000000010 00000000011 … 00000001000
         assert_eq!(
-            fingerprint("00200400600800a00c00e008").words().to_string(),
+            fingerprint("0020080180400a01803808").words().to_string(),
             "ability able about above absent absorb abstract absurd"
         );
         let long = fingerprint(&format!("{}01", "ab".repeat(11)));

@@ -97,6 +97,8 @@ pub struct Candidate {
     pub card_proof: Option<[u8; 65]>,
     /// Whether opening will ask for a touch.
     pub touch_policy: TouchPolicy,
+    /// Where the token's ML-KEM seeds are; none in suite classic.
+    pub seed_object: Option<SeedObject>,
 }
 
 impl Token {

@@ -166,12 +166,16 @@ impl Policy {
 
 impl Node {
     /// `needed` of `parts`, canonical: a part alone is itself, `or` in `or` and `and` in `and` are flat.
-    fn threshold(needed: usize, parts: Vec<Node>) -> Result<Node, PolicyError> {
-        if needed == 0 || needed > parts.len() {
-            return Err(PolicyError::Threshold { needed, parts: parts.len() });
+    fn threshold(needed: usize, mut parts: Vec<Node>) -> Result<Node, PolicyError> {
+        let count = parts.len();
+        if needed == 0 || needed > count {
+            return Err(PolicyError::Threshold { needed, parts: count });
         }
-        let (any, all) = (needed == 1, needed == parts.len());
-        let mut flat = Vec::with_capacity(parts.len());
+        if let Some(alone) = parts.pop_if(|_| count == 1) {
+            return Ok(alone);
+        }
+        let (any, all) = (needed == 1, needed == count);
+        let mut flat = Vec::with_capacity(count);
         for part in parts {
             match part {
                 Node::Threshold { needed: 1, parts } if any => flat.extend(parts),
@@ -185,9 +189,6 @@ impl Node {
             }
         }
         let needed = if all { flat.len() } else { needed };
-        if flat.len() == 1 {
-            return flat.pop().ok_or(PolicyError::Threshold { needed, parts: 0 });
-        }
         Ok(Node::Threshold { needed, parts: flat })
     }
 

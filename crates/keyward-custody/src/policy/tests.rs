@@ -22,6 +22,8 @@ fn canonical_text() {
         ("1 of (alice, bob)", "alice or bob"),
         ("2 of (alice, bob)", "alice and bob"),
         ("1 of (alice)", "alice"),
+        ("1 of (1 of (carol, alice))", "carol or alice"),
+        ("1 of (2 of (carol, alice))", "carol and alice"),
         ("alice or 2 of (carol, dave, paper)", "alice or 2 of (carol, dave, paper)"),
         ("alice or (2 of (carol, dave, paper))", "alice or 2 of (carol, dave, paper)"),
         ("alice or bob or (carol and dave)", "alice or bob or (carol and dave)"),
