@@ -199,3 +199,6 @@ impl fmt::Debug for Card {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,3 +60,6 @@ pub(crate) fn listen(path: &std::path::Path, readers: Arc<Readers>, clients: Cli
     });
     Listener::start(path, handler)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@
 
 use std::{
     ffi::OsString,
-    os::unix::{ffi::OsStrExt, process::ExitStatusExt},
+    fs::Permissions,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, ExitStatus},
 };
@@ -61,7 +62,11 @@ fn folder() -> Result<tempfile::TempDir> {
     let place = std::env::temp_dir();
     let longest = place.as_os_str().as_bytes().len() + "/keyward-emulator-XXXXXX/pcscd.comm".len();
     let place = if longest <= SOCKET_PATH { place } else { PathBuf::from("/tmp") };
-    tempfile::Builder::new().prefix("keyward-emulator-").tempdir_in(&place).map_err(at(&place))
+    tempfile::Builder::new()
+        .prefix("keyward-emulator-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(&place)
+        .map_err(at(&place))
 }
 
 /// Waits for the program while its signals are passed on.
