@@ -41,7 +41,7 @@ impl fmt::Display for VaultFile {
 #[derive(Clone, Debug, Default)]
 pub struct VaultFiles {
     statements: BTreeMap<Generation, Vec<u8>>,
-    signatures: BTreeMap<(Generation, Name), Vec<u8>>,
+    signatures: BTreeMap<Generation, BTreeMap<Name, Vec<u8>>>,
 }
 
 impl VaultFiles {
@@ -54,7 +54,9 @@ impl VaultFiles {
     pub fn insert(&mut self, file: VaultFile, bytes: Vec<u8>) {
         match file {
             VaultFile::Statement(generation) => self.statements.insert(generation, bytes),
-            VaultFile::Signature(generation, signer) => self.signatures.insert((generation, signer), bytes),
+            VaultFile::Signature(generation, signer) => {
+                self.signatures.entry(generation).or_default().insert(signer, bytes)
+            }
         };
     }
 
@@ -65,10 +67,8 @@ impl VaultFiles {
 
     /// The signature files of a generation, by signer.
     pub fn signatures(&self, generation: Generation) -> impl Iterator<Item = (&Name, &[u8])> {
-        self.signatures
-            .iter()
-            .filter(move |((signed, _), _)| *signed == generation)
-            .map(|((_, signer), bytes)| (signer, bytes.as_slice()))
+        let files = self.signatures.get(&generation).into_iter().flatten();
+        files.map(|(signer, bytes)| (signer, bytes.as_slice()))
     }
 
     /// The highest generation that is here.

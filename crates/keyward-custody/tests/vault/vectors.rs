@@ -59,3 +59,16 @@ fn the_stored_vaults_verify() {
         assert_eq!(verified.recipients().len(), 1);
     }
 }
+
+#[test]
+fn the_page_on_formats_shows_these_vectors() {
+    let page = std::fs::read_to_string(folder().join("../../../docs/formats.md")).unwrap();
+    let values: Value =
+        serde_json::from_slice(&std::fs::read(folder().join("classic/values.json")).unwrap()).unwrap();
+    for shown in [&values["fingerprint"], &values["words"], &values["generation_1"]["signing_digest"]] {
+        assert!(page.contains(shown.as_str().unwrap()), "{shown} is not in docs/formats.md");
+    }
+    let refused: Value =
+        serde_json::from_slice(&std::fs::read(folder().join("refused.json")).unwrap()).unwrap();
+    assert!(refused.as_object().unwrap().len() > 50);
+}
