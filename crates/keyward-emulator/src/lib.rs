@@ -28,3 +28,8 @@ pub use error::{Error, Result};
 pub use readers::TokenStatus;
 pub use server::{Options, Server};
 pub use token_file::TokenFile;
+
+/// The README's examples are compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
