@@ -131,6 +131,9 @@ impl Command {
         let mut answer = Response::empty();
         for apdu in apdus {
             // A chained part that is refused ends the command with that status.
+            if answer.status.more().is_some() {
+                return Err(TransportError::Answer);
+            }
             if !answer.status.is_success() {
                 return Ok(answer);
             }
@@ -217,6 +220,14 @@ mod tests {
         assert_eq!(answer.status, StatusWord::SECURITY_STATUS);
         assert_eq!(script.sent.len(), 2, "the third part is not sent");
         assert_eq!(script.sent[0][..5], [0x10, 0xDB, 0x3F, 0xFF, 255]);
+    }
+
+    #[test]
+    fn a_part_of_a_command_has_no_answer_to_fetch() {
+        let mut script = Script::new(&[&[0x61, 0x00], &[0x90, 0]]);
+        let refused = Command::new(0xDB, 0x3F, 0xFF).data(vec![7; 300]).send(&mut script).map(|_| ());
+        assert!(matches!(refused, Err(TransportError::Answer)));
+        assert_eq!(script.sent.len(), 1);
     }
 
     #[test]

@@ -717,3 +717,185 @@ impl Client<'_> {
         Ok((answer.status.is_success() && !answer.data.is_empty()).then(|| answer.data.to_vec()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Card, Transport};
+    use p256::ecdsa::{SigningKey, signature::hazmat::PrehashSigner};
+    use proptest::prelude::*;
+
+    /// A card that answers by rote, in this order, and has nothing to say after that.
+    struct Rote(Vec<Vec<u8>>);
+
+    impl Transport for Rote {
+        fn transmit(&mut self, _apdu: &[u8]) -> Result<Vec<u8>, TransportError> {
+            if self.0.is_empty() { Err(TransportError::Removed) } else { Ok(self.0.remove(0)) }
+        }
+    }
+
+    /// A card with a 9E key that says 9000 to everything else.
+    struct Signer(SigningKey);
+
+    impl Transport for Signer {
+        fn transmit(&mut self, apdu: &[u8]) -> Result<Vec<u8>, TransportError> {
+            let mut answer = Vec::new();
+            if let [0x00, INS_GENERAL_AUTHENTICATE, P256, 0x9E, _, rest @ .., 0x00] = apdu {
+                let digest = tlv::find(tlv::only(rest, 0x7C).unwrap(), 0x81).unwrap();
+                let signature: Signature = self.0.sign_prehash(digest).unwrap();
+                answer = tlv::encode(0x7C, &tlv::encode(0x82, signature.to_der().as_bytes()));
+            }
+            answer.extend([0x90, 0x00]);
+            Ok(answer)
+        }
+    }
+
+    fn card(answers: &[&[u8]]) -> Card {
+        Card::over("test", Box::new(Rote(answers.iter().map(|answer| answer.to_vec()).collect())))
+    }
+
+    fn peer() -> Point {
+        let key = SigningKey::from_slice(&[7; 32]).unwrap();
+        key.verifying_key().to_sec1_point(false).as_bytes().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_proof_binds_label_vault_and_nonce() {
+        // (printf 'keyward-card-proof-v1\x00\x04home'; printf '%.0s*' $(seq 32)) | sha256sum
+        let digest = card_proof_digest("home", &[b'*'; 32]).unwrap();
+        let expected = [
+            0xE5, 0xAA, 0xD4, 0x09, 0x9A, 0x44, 0x77, 0xE9, 0x38, 0x80, 0x1E, 0x5D, 0x92, 0x41, 0xF3, 0x34,
+            0x1A, 0x83, 0x75, 0x13, 0x44, 0xBE, 0xB0, 0x90, 0x6C, 0xA2, 0x27, 0x45, 0x1D, 0xDC, 0xC8, 0xF4,
+        ];
+        assert_eq!(digest, expected);
+        assert_ne!(card_proof_digest("hom", &[b'*'; 32]), Some(digest));
+        assert_eq!(card_proof_digest(&"v".repeat(65_536), &[0; 32]), None);
+    }
+
+    #[test]
+    fn a_software_card_proves_itself_and_a_stranger_does_not() {
+        let key = SigningKey::from_slice(&[7; 32]).unwrap();
+        let mut card = Card::over("test", Box::new(Signer(key)));
+        let piv = card.begin().unwrap().select_piv().unwrap().card_proof("home", &[[4; 65], peer()]).unwrap();
+        assert_eq!(piv.candidate(), Some(1), "a candidate that is no point is passed over");
+        drop(piv);
+        let piv = card.begin().unwrap().select_piv().unwrap();
+        assert!(matches!(piv.card_proof("home", &[]), Err(Error::CardProof { candidates: 0 })));
+    }
+
+    #[test]
+    fn a_card_without_piv_is_named() {
+        for status in [[0x6A, 0x82], [0x69, 0x99]] {
+            let refused = card(&[&status]).begin().unwrap().select_piv().map(|_| ());
+            assert!(matches!(refused, Err(Error::NotPiv { reader, .. }) if reader == "test"));
+        }
+    }
+
+    #[test]
+    fn empty_successes_are_no_facts() {
+        // As a card that answers 9000 to commands it does not know.
+        let mut card = card(&[&[0x90, 0][..]; 5]);
+        let mut piv = card.begin().unwrap().select_piv().unwrap();
+        assert_eq!(piv.firmware().unwrap(), None);
+        assert_eq!(piv.metadata(Slot::ARCHIVE).unwrap(), None);
+        assert_eq!(piv.attest(Slot::ARCHIVE).unwrap(), None);
+        assert!(matches!(piv.serial(), Err(Error::Malformed { command: "GET SERIAL" })));
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_no_secret() {
+        for answer in [
+            &[0x90, 0][..],
+            &[0x7C, 0x02, 0x82, 0x00, 0x90, 0],
+            &[0x7C, 0x03, 0x82, 0x01, 0x05, 0x90, 0],
+            &[0x7C, 0x03, 0x85, 0x01, 0x05, 0x90, 0],
+            &[0x7C, 0x30, 0x90, 0],
+        ] {
+            let mut card = card(&[&[0x90, 0], answer, answer]);
+            let mut piv = card.begin().unwrap().select_piv().unwrap().use_without_pin();
+            let failed = piv.ecdh(Slot::ARCHIVE, &peer()).unwrap_err();
+            assert!(matches!(failed, Error::Malformed { .. }), "{answer:02x?}: {failed:?}");
+            assert!(matches!(piv.sign(Slot::ARCHIVE, &[0; 32]), Err(Error::Malformed { .. })));
+        }
+    }
+
+    #[test]
+    fn every_status_of_verify_has_its_fact() {
+        let verify = |status: [u8; 2]| {
+            let mut card = card(&[&[0x90, 0], &status]);
+            let piv = card.begin().unwrap().select_piv().unwrap().accept_card_without_proof();
+            piv.verify(&Pin::new(b"123456").unwrap()).map(|_| ())
+        };
+        assert!(verify([0x90, 0x00]).is_ok());
+        assert!(matches!(verify([0x63, 0xC5]), Err(Error::WrongPin { tries_left: 5 })));
+        assert!(matches!(verify([0x63, 0xC0]), Err(Error::PinBlocked)));
+        assert!(matches!(verify([0x69, 0x83]), Err(Error::PinBlocked)));
+        assert!(matches!(verify([0x6A, 0x80]), Err(Error::Status { status: StatusWord::WRONG_DATA, .. })));
+    }
+
+    #[test]
+    fn seeds_after_6982_are_asked_for_once_more_with_the_pin() {
+        let seeds = Seeds::generate().unwrap();
+        let mut object = tlv::encode(0x53, &seeds.encode());
+        object.extend([0x90, 0]);
+        let ok = [0x90, 0];
+        let mut card = card(&[&ok, &ok, &[0x69, 0x82], &ok, &object]);
+        let pin = Pin::new(b"123456").unwrap();
+        let piv = card.begin().unwrap().select_piv().unwrap().accept_card_without_proof();
+        let read = piv.verify(&pin).unwrap().seeds(ObjectId::IRIS, &pin).unwrap();
+        assert_eq!(read.archive().expose(), seeds.archive().expose());
+    }
+
+    #[test]
+    fn certificates_in_their_wrapping() {
+        let read = |content: &[u8]| {
+            let mut answer = tlv::encode(0x53, content);
+            answer.extend([0x90, 0]);
+            let mut card = card(&[&[0x90, 0], &answer]);
+            card.begin().unwrap().select_piv().unwrap().certificate(Slot::ARCHIVE)
+        };
+        assert_eq!(read(&[0x70, 1, 9, 0x71, 1, 0, 0xFE, 0]).unwrap(), Some(vec![9]));
+        assert!(matches!(
+            read(&[0x70, 1, 9, 0x71, 1, 1]),
+            Err(Error::Certificate { reason: "it is compressed", .. })
+        ));
+        assert!(matches!(read(&[0x71, 1, 0]), Err(Error::Certificate { .. })));
+        assert_eq!(read(&[]).unwrap(), None, "an empty object is none");
+    }
+
+    #[test]
+    fn metadata_of_keys_and_pins() {
+        let key = [&[0x01, 1, 0x11, 0x02, 2, 3, 2, 0x03, 1, 1, 0x04, 67, 0x86, 65][..], &peer()].concat();
+        let metadata = Metadata::parse(&key).unwrap();
+        assert!(metadata.is_p256());
+        assert_eq!(metadata.policy, Some((PinPolicy::Always, TouchPolicy::Always)));
+        assert_eq!((metadata.generated, metadata.point), (Some(true), Some(peer())));
+        let pin = Metadata::parse(&[0x01, 1, 0xFF, 0x05, 1, 1, 0x06, 2, 3, 2]).unwrap();
+        assert_eq!((pin.is_default, pin.tries, pin.is_p256()), (Some(true), Some((3, 2)), false));
+        assert_eq!(Metadata::parse(&[0x01, 1]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_card_answers_nothing_breaks(
+            answers in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..24),
+            good in any::<bool>(),
+        ) {
+            let mut answers = answers;
+            // Half of the runs get past the status words.
+            for answer in answers.iter_mut().filter(|_| good) {
+                answer.extend([0x90, 0x00]);
+            }
+            answers.insert(0, vec![0x90, 0x00]);
+            let mut card = Card::over("test", Box::new(Rote(answers)));
+            let pin = Pin::new(b"123456").unwrap();
+            let mut piv = card.begin().unwrap().select_piv().unwrap();
+            let _ = (piv.firmware(), piv.serial(), piv.metadata(Slot::ARCHIVE), piv.public_key(Slot::ARCHIVE));
+            let _ = (piv.certificate(Slot::ARCHIVE), piv.attest(Slot::ARCHIVE), piv.tries_left());
+            if let Ok(mut piv) = piv.accept_card_without_proof().verify(&pin) {
+                prop_assert!(piv.sign(Slot::Signature, &[0; 32]).is_err() || !good);
+                let _ = (piv.ecdh(Slot::ARCHIVE, &peer()), piv.seeds(ObjectId::IRIS, &pin));
+            }
+        }
+    }
+}

@@ -189,7 +189,7 @@ pub struct Occupied {
 pub struct Enrolled {
     /// The serial number.
     pub serial: u32,
-    /// The firmware.
+    /// The firmware, the attested one where there is an attestation.
     pub firmware: Firmware,
     /// The archive key, in 82.
     pub archive: Point,
@@ -428,8 +428,10 @@ pub fn enroll(
     let seeds = enrolment.seeds(&key)?;
     enrolment.certificates(&keys, &key)?;
     let (attestation, verdict, attested) = enrolment.attestation(&keys)?;
+    let mut firmware = enrolment.device.firmware;
     if let Some(first) = attested.first() {
         keys.policy = (first.pin_policy, first.touch_policy);
+        firmware = first.firmware;
     }
     if intent.is_some() {
         enrolment.administer(&key)?.put(ObjectId::ENROLMENT, &[])?;
@@ -437,7 +439,7 @@ pub fn enroll(
     let (seed_object, seeds) = seeds.unzip();
     Ok(Enrolled {
         serial: enrolment.device.serial,
-        firmware: enrolment.device.firmware,
+        firmware,
         archive: keys.archive,
         custody: keys.custody,
         signing: keys.signing,

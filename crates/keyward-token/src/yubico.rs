@@ -122,9 +122,17 @@ impl Device {
         Ok(Self { reader: reader.to_owned(), serial, firmware })
     }
 
+    /// A connection of our own. A YubiKey is its own reader: pulled out, it takes the reader along.
+    fn connect(&self) -> Result<Card> {
+        Card::open(&self.reader).map_err(|error| match error {
+            Error::NoReader { reader } => Error::Removed { reader },
+            error => error,
+        })
+    }
+
     /// Runs commands in a session of our own, after SELECT, on this token and no other.
     pub(crate) fn read<T>(&self, commands: impl FnOnce(&mut Client<'_>) -> Result<T>) -> Result<T> {
-        let mut card = Card::open(&self.reader)?;
+        let mut card = self.connect()?;
         let mut client = card.begin()?.select_piv()?.into_client();
         self.check(client.serial()?)?;
         commands(&mut client)
@@ -228,6 +236,8 @@ impl Device {
     fn at(&self, Failed { step, source }: Failed) -> Error {
         match source {
             yubikey::Error::PcscError { inner: Some(error) } => TransportError::from(error).at(&self.reader),
+            // Its list of readers does not have ours any more.
+            yubikey::Error::NotFound => TransportError::Removed.at(&self.reader),
             source => Error::Provision { step, source },
         }
     }
@@ -262,7 +272,7 @@ pub(crate) struct Admin {
 impl Admin {
     /// Our own commands between the crate's, with what has been verified still in force.
     pub(crate) fn commands<T>(&mut self, commands: impl FnOnce(&mut Client<'_>) -> Result<T>) -> Result<T> {
-        let mut card = Card::open(&self.device.reader)?;
+        let mut card = self.device.connect()?;
         let mut client = Client::selected_elsewhere(card.begin()?);
         let result = commands(&mut client);
         client.leaves_reset_to_another();

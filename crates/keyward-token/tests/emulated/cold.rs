@@ -31,7 +31,7 @@ fn makes_a_token() {
 #[test]
 fn a_hybrid_unwrap_is_five_round_trips() {
     let token = fixture();
-    let (mut card, log) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, log) = InProcess::card(&token.state, Touch::Auto, None);
     let peer = Peer::new();
 
     let piv = card.begin().unwrap().select_piv().unwrap();
@@ -54,7 +54,7 @@ fn a_hybrid_unwrap_is_five_round_trips() {
 #[test]
 fn a_classic_unwrap_is_four() {
     let token = fixture();
-    let (mut card, log) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, log) = InProcess::card(&token.state, Touch::Auto, None);
     let piv = card.begin().unwrap().select_piv().unwrap().card_proof(VAULT, &[token.card_proof]).unwrap();
     piv.verify(&pin()).unwrap().ecdh(Slot::ARCHIVE, &Peer::new().point()).unwrap();
     assert_eq!(log.lock().unwrap().apdus.len(), 4);
@@ -63,7 +63,7 @@ fn a_classic_unwrap_is_four() {
 #[test]
 fn an_impostor_gets_no_pin() {
     let token = fixture();
-    let (mut card, log) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, log) = InProcess::card(&token.state, Touch::Auto, None);
     let piv = card.begin().unwrap().select_piv().unwrap();
     let refused = piv.card_proof(VAULT, &[Peer::new().point(), Peer::new().point()]).unwrap_err();
     assert!(matches!(refused, Error::CardProof { candidates: 2 }), "{refused:?}");
@@ -96,7 +96,7 @@ fn a_card_without_card_key_gets_no_pin_unless_accepted() {
 #[test]
 fn wrong_pins_are_counted_and_then_blocked() {
     let token = fixture();
-    let (mut card, log) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, log) = InProcess::card(&token.state, Touch::Auto, None);
     let wrong = Pin::new(b"111111").unwrap();
     let mut attempt = |pin: &Pin| {
         let piv = card.begin().unwrap().select_piv().unwrap().card_proof(VAULT, &[token.card_proof]).unwrap();
@@ -123,7 +123,7 @@ fn a_pin_of_impossible_length_is_not_sent() {
 #[test]
 fn nobody_touches() {
     let token = fixture();
-    let (mut card, log) = InProcess::new(&token.state, Touch::Deny, None);
+    let (mut card, log) = InProcess::card(&token.state, Touch::Deny, None);
     let piv = card.begin().unwrap().select_piv().unwrap().card_proof(VAULT, &[token.card_proof]).unwrap();
     let mut piv = piv.verify(&pin()).unwrap();
     let refused = piv.ecdh(Slot::ARCHIVE, &Peer::new().point()).unwrap_err();
@@ -134,7 +134,7 @@ fn nobody_touches() {
 #[test]
 fn the_pin_serves_one_use_until_it_is_verified_again() {
     let token = fixture();
-    let (mut card, _) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, _) = InProcess::card(&token.state, Touch::Auto, None);
     let piv = card.begin().unwrap().select_piv().unwrap().card_proof(VAULT, &[token.card_proof]).unwrap();
     let mut piv = piv.verify(&pin()).unwrap();
     let peer = Peer::new();
@@ -147,7 +147,7 @@ fn the_pin_serves_one_use_until_it_is_verified_again() {
 #[test]
 fn a_key_that_wants_a_pin_is_no_use_without() {
     let token = fixture();
-    let (mut card, log) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, log) = InProcess::card(&token.state, Touch::Auto, None);
     let mut piv = card.begin().unwrap().select_piv().unwrap().use_without_pin();
     assert!(piv.ecdh(Slot::ARCHIVE, &Peer::new().point()).is_err());
     let digest = [7; 32];
@@ -160,7 +160,7 @@ fn a_key_that_wants_a_pin_is_no_use_without() {
 #[test]
 fn an_admin_signs() {
     let token = fixture();
-    let (mut card, _) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, _) = InProcess::card(&token.state, Touch::Auto, None);
     let piv = card.begin().unwrap().select_piv().unwrap().card_proof(VAULT, &[token.card_proof]).unwrap();
     let (slot, point) = token.signing;
     let signature = piv.verify(&pin()).unwrap().sign(slot, &[9; 32]).unwrap();
@@ -171,7 +171,7 @@ fn an_admin_signs() {
 #[test]
 fn a_point_off_the_curve_does_not_reach_the_card() {
     let token = fixture();
-    let (mut card, log) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, log) = InProcess::card(&token.state, Touch::Auto, None);
     let mut piv = card.begin().unwrap().select_piv().unwrap().use_without_pin();
     let mut point = Peer::new().point();
     point[64] ^= 1;
@@ -184,7 +184,7 @@ fn a_point_off_the_curve_does_not_reach_the_card() {
 fn a_reset_before_the_pin_is_reconnected_once() {
     let token = fixture();
     for at in [0, 1] {
-        let (mut card, log) = InProcess::new(&token.state, Touch::Auto, Some(Fault::Reset(at)));
+        let (mut card, log) = InProcess::card(&token.state, Touch::Auto, Some(Fault::Reset(at)));
         let piv = card.begin().unwrap().select_piv().unwrap().card_proof(VAULT, &[token.card_proof]).unwrap();
         piv.verify(&pin()).unwrap().ecdh(Slot::ARCHIVE, &Peer::new().point()).unwrap();
         let log = log.lock().unwrap();
@@ -197,7 +197,7 @@ fn a_reset_before_the_pin_is_reconnected_once() {
 fn a_reset_from_verify_on_repeats_nothing() {
     let token = fixture();
     for at in [2, 3] {
-        let (mut card, log) = InProcess::new(&token.state, Touch::Auto, Some(Fault::Reset(at)));
+        let (mut card, log) = InProcess::card(&token.state, Touch::Auto, Some(Fault::Reset(at)));
         let piv = card.begin().unwrap().select_piv().unwrap().card_proof(VAULT, &[token.card_proof]).unwrap();
         let failed =
             piv.verify(&pin()).and_then(|mut piv| piv.ecdh(Slot::ARCHIVE, &Peer::new().point())).unwrap_err();
@@ -211,7 +211,7 @@ fn a_reset_from_verify_on_repeats_nothing() {
 fn a_token_pulled_out_says_so_wherever_it_happens() {
     let token = fixture();
     for at in 0..5 {
-        let (mut card, log) = InProcess::new(&token.state, Touch::Auto, Some(Fault::Removed(at)));
+        let (mut card, log) = InProcess::card(&token.state, Touch::Auto, Some(Fault::Removed(at)));
         let run = || -> keyward_token::Result<()> {
             let piv = card.begin()?.select_piv()?.card_proof(VAULT, &[token.card_proof])?;
             let mut piv = piv.verify(&pin())?;
@@ -227,7 +227,7 @@ fn a_token_pulled_out_says_so_wherever_it_happens() {
 #[test]
 fn seeds_behind_a_used_up_pin_are_asked_for_again() {
     let token = fixture();
-    let (mut card, log) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, log) = InProcess::card(&token.state, Touch::Auto, None);
     let piv = card.begin().unwrap().select_piv().unwrap().card_proof(VAULT, &[token.card_proof]).unwrap();
     let mut piv = piv.verify(&pin()).unwrap();
     piv.seeds(token.seed_object, &pin()).unwrap();
@@ -237,7 +237,7 @@ fn seeds_behind_a_used_up_pin_are_asked_for_again() {
 #[test]
 fn facts_about_slots() {
     let token = fixture();
-    let (mut card, _) = InProcess::new(&token.state, Touch::Auto, None);
+    let (mut card, _) = InProcess::card(&token.state, Touch::Auto, None);
     let mut piv = card.begin().unwrap().select_piv().unwrap();
     assert_eq!(piv.serial().unwrap(), Some(crate::harness::SERIAL));
     assert_eq!(piv.firmware().unwrap().unwrap().to_string(), "5.7.1");

@@ -209,7 +209,7 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    pub(crate) fn new(state: &[u8], touch: Touch, fault: Option<Fault>) -> (Card, Arc<Mutex<Log>>) {
+    pub(crate) fn card(state: &[u8], touch: Touch, fault: Option<Fault>) -> (Card, Arc<Mutex<Log>>) {
         let mut card = Emulated::from_json(state).unwrap();
         card.set_touch(touch);
         Self::over(card, fault)
