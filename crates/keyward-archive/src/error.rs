@@ -108,12 +108,10 @@ pub enum Error {
         /// What is wrong.
         reason: &'static str,
     },
-    /// The index lists more entries than are held in memory at once.
-    #[error("the index lists {listed} entries, more than {most}")]
-    IndexTooLarge {
-        /// Entries that the index claims to list.
-        listed: u64,
-        /// Entries that are held at most.
+    /// The list of all entries, or of all folders, takes more memory than is given to it.
+    #[error("the names in the archive take more than {most} bytes of memory")]
+    TooManyNames {
+        /// The bound, in bytes.
         most: u64,
     },
     /// Index and tar are each well-formed, but do not describe the same tree.
@@ -125,9 +123,9 @@ pub enum Error {
         found: u64,
     },
     /// Reading or writing failed; the kind of `source` tells a full disk and missing rights apart.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}{source}", At(.path))]
     Io {
-        /// The file or folder in use.
+        /// The file or folder in use; empty for a reader or writer that the caller brought.
         path: PathBuf,
         /// The operating system's answer.
         source: io::Error,
@@ -212,6 +210,15 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// A path before its error, or nothing for the caller's own streams.
+struct At<'a>(&'a Path);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.as_os_str().is_empty() { Ok(()) } else { write!(f, "{}: ", self.0.display()) }
+    }
+}
+
 /// Characters that reorder or hide the text around them.
 fn steers(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -233,5 +240,9 @@ mod tests {
         assert!(matches!(Error::io("x", io), Error::Interrupted));
         let io: io::Error = io::Error::other(keyward_age::Error::Truncated);
         assert!(matches!(Error::io("x", io), Error::Age(keyward_age::Error::Truncated)));
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let within = Error::io("a/b", io::Error::from(keyward_age::Error::Io(full())));
+        assert_eq!(within.to_string(), format!("a/b: {}", full()));
+        assert_eq!(Error::io("", full()).to_string(), full().to_string());
     }
 }

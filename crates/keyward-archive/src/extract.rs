@@ -8,6 +8,7 @@
 //! Folders get their modes and times last, deepest first: writing into a folder changes its time,
 //! and a folder may forbid writing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -76,7 +77,9 @@ pub(crate) struct Extraction<'a> {
     targets: Chain,
     /// Where the folder lies, for messages.
     shown: &'a Path,
-    folders: Vec<Folder>,
+    /// Modes and times of folders, to be set at the end, by path.
+    folders: BTreeMap<Vec<u8>, Folder>,
+    folder_bytes: u64,
     owners: bool,
     keep_links_out: bool,
     us: (u32, u32),
@@ -85,9 +88,10 @@ pub(crate) struct Extraction<'a> {
     report: ExtractReport,
 }
 
-/// A folder's mode and time, to be set at the end.
+/// Bytes of memory that the paths of folders take at most: some millions of folders.
+const MOST_FOLDER_BYTES: u64 = 1 << 28;
+
 struct Folder {
-    path: Vec<u8>,
     mode: u32,
     mtime: Time,
     owner: (u32, u32),
@@ -107,7 +111,8 @@ impl<'a> Extraction<'a> {
             chain: Chain::new(root),
             targets: Chain::new(second),
             shown,
-            folders: Vec::new(),
+            folders: BTreeMap::new(),
+            folder_bytes: 0,
             owners: options.owners && us.0.is_root(),
             keep_links_out: options.keep_links_out,
             us: (us.0.as_raw(), us.1.as_raw()),
@@ -199,13 +204,14 @@ impl<'a> Extraction<'a> {
             },
             made => made.map_err(|errno| self.told(member, errno))?,
         }
+        let path = components.join(&b'/');
+        self.folder_bytes += (size_of::<Folder>() + path.len()) as u64;
+        if self.folder_bytes > MOST_FOLDER_BYTES {
+            return Err(Error::TooManyNames { most: MOST_FOLDER_BYTES });
+        }
+        // Of two entries for one folder the later counts.
         let owner = (member.uid, member.gid);
-        self.folders.push(Folder {
-            path: components.join(&b'/'),
-            mode: member.mode,
-            mtime: member.mtime,
-            owner,
-        });
+        self.folders.insert(path, Folder { mode: member.mode, mtime: member.mtime, owner });
         Ok(())
     }
 
@@ -282,20 +288,17 @@ impl<'a> Extraction<'a> {
     /// Sets modes and times of the folders deeper than `above` levels, deepest first; those that
     /// are not, stay for a later call.
     pub(crate) fn settle_folders(&mut self, above: usize) -> Result<(), Error> {
-        // A path sorts before all below it, so the reverse order has the deepest first. Of two
-        // entries for one folder the later counts, and is found first after the stable sort.
-        let mut folders = std::mem::take(&mut self.folders);
-        folders.reverse();
-        folders.sort_by(|a, b| b.path.cmp(&a.path));
-        folders.dedup_by(|later, first| later.path == first.path);
-        let depth = |folder: &Folder| folder.path.split(|byte| *byte == b'/').count();
-        let (now, later) = folders.into_iter().partition(|folder| depth(folder) > above);
+        let depth = |path: &[u8]| path.split(|byte| *byte == b'/').count();
+        let (now, later) =
+            std::mem::take(&mut self.folders).into_iter().partition(|(path, _)| depth(path) > above);
         self.folders = later;
-        for folder in now {
+        let now: BTreeMap<Vec<u8>, Folder> = now;
+        // A path sorts before all below it, so the reverse order has the deepest first.
+        for (path, folder) in now.into_iter().rev() {
             let mode = self.mode(folder.mode, folder.owner);
             let shown = self.shown;
-            let told = |errno| Error::io(shown.join(os(&folder.path)), errno);
-            self.chain.go(folder.path.split(|byte| *byte == b'/'), false).map_err(told)?;
+            let told = |errno| Error::io(shown.join(os(&path)), errno);
+            self.chain.go(path.split(|byte| *byte == b'/'), false).map_err(told)?;
             let here = self.chain.here().map_err(told)?;
             settle(here, mode, folder.mtime, self.owners.then_some(folder.owner)).map_err(told)?;
         }

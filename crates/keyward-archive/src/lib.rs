@@ -55,7 +55,7 @@ pub use entry::{Entry, Kind, Time};
 pub use error::{Error, Printable, Unsafe};
 pub use extract::{ExtractOptions, ExtractReport};
 pub use index::Totals;
-pub use open::{Archive, Index, MOST_INDEXED, Sealed};
+pub use open::{Archive, Index, MOST_INDEX_BYTES, Sealed};
 pub use place::{Overwrite, TEMPORARY_PREFIX};
 pub use progress::Progress;
 pub use seal::{

@@ -31,8 +31,8 @@ use crate::tar::BLOCK;
 use crate::tar::header::Member;
 use crate::tar::reader::{Found, Reader, looks_like_tar};
 
-/// Entries that [`Archive::index`] holds in memory at most; [`Archive::each_entry`] has no limit.
-pub const MOST_INDEXED: u64 = 4_000_000;
+/// Bytes of memory that [`Archive::index`] fills at most; [`Archive::each_entry`] needs next to none.
+pub const MOST_INDEX_BYTES: u64 = 1 << 28;
 
 /// A sealed archive of which only the header has been read.
 pub struct Sealed {
@@ -197,12 +197,14 @@ impl Archive {
     /// without one, all of it.
     ///
     /// # Errors
-    /// As [`each_entry`](Self::each_entry); [`Error::IndexTooLarge`] beyond [`MOST_INDEXED`].
+    /// As [`each_entry`](Self::each_entry); [`Error::TooManyNames`] beyond [`MOST_INDEX_BYTES`].
     pub fn index(&self, progress: &dyn Progress) -> Result<Index, Error> {
         let mut entries = Vec::new();
+        let mut bytes = 0;
         let indexed = self.each_entry(progress, &mut |entry| {
-            if entries.len() as u64 >= MOST_INDEXED {
-                return Err(Error::IndexTooLarge { listed: entries.len() as u64 + 1, most: MOST_INDEXED });
+            bytes += (size_of::<Entry>() + entry.path.len() + entry.link.len()) as u64;
+            if bytes > MOST_INDEX_BYTES {
+                return Err(Error::TooManyNames { most: MOST_INDEX_BYTES });
             }
             entries.push(entry);
             Ok(())

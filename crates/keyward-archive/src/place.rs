@@ -106,18 +106,16 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let open = || -> io::Result<(File, fs::Metadata)> {
-            let file = File::open(path)?;
-            let metadata = file.metadata()?;
-            Ok((file, metadata))
-        };
-        let (file, metadata) = open().map_err(|error| match error.kind() {
+        let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => Error::Missing { path: path.to_path_buf() },
             _ => Error::io(path, error),
-        })?;
-        if !metadata.is_file() {
+        };
+        // Looked at before it is opened: a fifo would hold us until somebody writes to it.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
             return Err(Error::NotAnArchive { path: path.to_path_buf() });
         }
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
         Ok(Self { file: Arc::new(file), length: metadata.len() })
     }
 

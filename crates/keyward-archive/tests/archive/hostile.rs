@@ -2,6 +2,7 @@
 //! where it was to be opened, nor beside it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use keyward_archive::{Error, ExtractOptions, Unsafe};
@@ -293,6 +294,35 @@ fn a_folder_named_late_or_twice_is_one_folder() {
         |path: &str| fs::metadata(temp.path().join("out").join(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode("d"), mode("d/e")), (0o711, 0o500));
     fs::set_permissions(temp.path().join("out/d/e"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn memory_is_bounded_whatever_the_names() {
+    // A few bytes each once compressed, 60 KB each in memory.
+    const ENTRIES: u64 = 4600;
+    let long = Tar::default().pax("path", &[b'a'; 60_000]).file("x");
+    let mut bomb = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    for _ in 0..ENTRIES {
+        bomb.write_all(&long.0).unwrap();
+    }
+    bomb.write_all(&[0; 1024]).unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    seal_bytes(&bomb.finish().unwrap(), &temp.path().join("a.age"));
+    let archive = unlock(&temp.path().join("a.age")).unwrap();
+    assert!(matches!(archive.index(&()), Err(Error::TooManyNames { .. })));
+    let mut entries = 0;
+    archive
+        .each_entry(&(), &mut |_| {
+            entries += 1;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(entries, ENTRIES);
+    let error = extract(&temp.path().join("a.age"), &temp.path().join("out")).unwrap_err();
+    assert!(
+        matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename)
+    );
+    assert_eq!(names(temp.path()), ["a.age"]);
 }
 
 #[test]

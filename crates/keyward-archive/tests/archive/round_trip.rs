@@ -371,6 +371,13 @@ fn what_changes_while_it_is_read_is_reported() {
             assert!(read[2_500_000..].iter().all(|byte| *byte == 0));
         }
     }
+    // A single file, sealed as it is.
+    let meddler = Meddler { meddle: Box::new(|| resize(1_000_000)), done: AtomicBool::new(false) };
+    let sealed = temp.path().join("single.age");
+    let report =
+        seal_tree(std::slice::from_ref(&big), &recipients(), &sealed, &SealOptions::default(), &meddler)
+            .unwrap();
+    assert_eq!(report.notices.iter().map(|notice| notice.what).collect::<Vec<_>>(), [Noticed::Changed]);
 }
 
 #[test]
