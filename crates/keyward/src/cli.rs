@@ -1,0 +1,310 @@
+//! The command line: every command, option and help text, and nothing that acts.
+//!
+//! Options that a script needs have long names; nothing secret is ever an argument. The variables named here
+//! are read by `clap` for the vault alone; all others are read in `env.rs`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Key custody with PIV smartcards and YubiKeys.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keyward",
+    version,
+    about = "Keeps the keys that open your cloud data on hardware tokens that you hold.",
+    after_help = "Exit codes: 0 done · 1 other · 2 usage · 3 nothing found · 4 PIN · 5 touch · 6 token removed or busy\n\
+                  7 not verified · 8 not a holder · 9 refused for safety · 10 files · 130 interrupted",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// The vault's folder.
+    #[arg(long, global = true, env = "KEYWARD_VAULT", value_name = "VAULT")]
+    pub vault: Option<PathBuf>,
+    /// Say nothing on the terminal but errors and what a person must do.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a vault: enrol tokens, set the policy, sign the first statement.
+    Init(InitArgs),
+    /// Find, enrol and test tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Seal files or folders for the vault's holders; needs no token.
+    Seal(SealArgs),
+    /// Open an archive by PIN and touch.
+    Open(OpenArgs),
+    /// List what is in an archive, by PIN and touch.
+    Ls(LsArgs),
+    /// Show, trust and check the vault.
+    #[command(subcommand)]
+    Vault(VaultCommand),
+    /// Look at this machine: the smart card service, readers, tokens, vault and pins.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The folder for the new vault; the same as --vault.
+    #[arg(value_name = "VAULT")]
+    pub folder: Option<PathBuf>,
+    /// The vault's name; else its folder's.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A token to enrol, with its holder's name; may be given several times.
+    #[arg(long = "token", value_name = "NAME=SERIAL", value_parser = parse_name_serial)]
+    pub tokens: Vec<(String, u32)>,
+    /// Who opens: for example 'alice or bob'. Else every token alone.
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
+    /// Post-quantum hybrid keys, or classic ones for age before 1.3.
+    #[arg(long, value_enum, default_value_t = SuiteArg::Hybrid)]
+    pub suite: SuiteArg,
+    /// What each token must prove: for example 'touch = always, firmware >= 5.7'.
+    #[arg(long, value_name = "RULES")]
+    pub require: Option<String>,
+    /// Make a test vault: emulated tokens may hold it, and KEYWARD_PIN is read.
+    #[arg(long)]
+    pub allow_emulated: bool,
+    /// Accept a policy with a single holder, whose loss loses the data.
+    #[arg(long)]
+    pub no_recovery: bool,
+    #[command(flatten)]
+    pub enrol: EnrolArgs,
+}
+
+/// What enrolling a token may be told.
+#[derive(Debug, Clone, Args)]
+pub struct EnrolArgs {
+    /// Do not ask; what needs an answer is then refused.
+    #[arg(long)]
+    pub yes: bool,
+    /// Replace keys and certificates that occupy the slots Keyward needs. They are lost.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Write each new PUK as a line `SERIAL PUK` into this new file (0600) instead of showing it.
+    #[arg(long, value_name = "FILE")]
+    pub puk_file: Option<PathBuf>,
+    /// Write each management key as a line `SERIAL HEX` into this new file (0600) instead of keeping it on the
+    /// token behind the PIN.
+    #[arg(long, value_name = "FILE")]
+    pub management_key_file: Option<PathBuf>,
+    /// When the archive and custody keys ask for a touch.
+    #[arg(long, value_enum, default_value_t = TouchArg::Always)]
+    pub touch_policy: TouchArg,
+    /// Set the retry counters of PIN and PUK first; this resets both to the factory's values.
+    #[arg(long, value_name = "PIN,PUK", value_parser = parse_retries)]
+    pub pin_retries: Option<(u8, u8)>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// List the tokens that are plugged in.
+    List(JsonArgs),
+    /// Show one token: its keys, policies, attestation and the tries that are left.
+    Show(TokenArgs),
+    /// Enrol a token without a vault; `init` does this by itself.
+    Enroll(EnrollArgs),
+    /// Prove a token: card proof, PIN, touch and a round trip with its archive key.
+    Check(TokenArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// The token's serial number; may be left out when one token is plugged in.
+    pub serial: Option<u32>,
+    /// The holder's name, written into the certificates.
+    #[arg(long)]
+    pub name: String,
+    /// The suite of the vault that the token is for.
+    #[arg(long, value_enum, default_value_t = SuiteArg::Hybrid)]
+    pub suite: SuiteArg,
+    /// Enrol an emulated token; KEYWARD_PIN is then read.
+    #[arg(long)]
+    pub allow_emulated: bool,
+    #[command(flatten)]
+    pub enrol: EnrolArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// The token's serial number or its holder's name; may be left out when one token is plugged in.
+    #[arg(value_name = "SERIAL|NAME")]
+    pub token: Option<String>,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// Print JSON for a script.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SealArgs {
+    /// Files or folders to seal; `-` is standard input.
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<PathBuf>,
+    /// Where the archive goes. It appears there only when it is complete.
+    #[arg(short, long, value_name = "DEST")]
+    pub output: PathBuf,
+    /// Replace what stands at DEST.
+    #[arg(long)]
+    pub force: bool,
+    /// The zstd level of a folder.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+    /// Print a JSON report on standard output.
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct OpenArgs {
+    /// The sealed archive.
+    pub archive: PathBuf,
+    /// Unpack into this folder, which is absent or empty.
+    #[arg(
+        short = 'C',
+        long = "directory",
+        value_name = "DIR",
+        required_unless_present = "output",
+        conflicts_with = "output"
+    )]
+    pub directory: Option<PathBuf>,
+    /// Write the decrypted bytes as they are to this file; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace what stands at FILE.
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// Make symbolic links whose targets lie outside DIR, instead of refusing the archive; none is followed.
+    #[arg(long)]
+    pub links_out: bool,
+    /// Give files to the owners that the archive names, by number; for root.
+    #[arg(long)]
+    pub owners: bool,
+    #[command(flatten)]
+    pub unlock: UnlockArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// The sealed archive.
+    pub archive: PathBuf,
+    /// Show kind, mode, size and time as well.
+    #[arg(short, long)]
+    pub long: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+    #[command(flatten)]
+    pub unlock: UnlockArgs,
+}
+
+/// How an archive may be unlocked.
+#[derive(Debug, Clone, Args)]
+pub struct UnlockArgs {
+    /// Accept an archive whose origin cannot be checked; without a vault, also a card that cannot be checked.
+    #[arg(long)]
+    pub unverified: bool,
+    /// Use a PIN from a file or variable even when it is the token's last try.
+    #[arg(long)]
+    pub last_try: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum VaultCommand {
+    /// Show the statement in force.
+    Show(ShowArgs),
+    /// Trust a vault on this machine after comparing its words.
+    Trust(TrustArgs),
+    /// Check the vault; fails where something must be mended.
+    Check(JsonArgs),
+    /// Print the recipients that archives are sealed to, one a line, for `age -R`.
+    Recipients,
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Print the admins' keys as an allowed-signers file for `ssh-keygen -Y verify`.
+    #[arg(long, conflicts_with = "json")]
+    pub allowed_signers: bool,
+    /// Print the statement itself, as it was signed.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// The fingerprint to compare with, in words or hexadecimal, for machines without a person.
+    #[arg(long, value_name = "WORDS|HEX")]
+    pub fingerprint: Option<String>,
+    /// Trust a test vault, whose tokens may be emulated.
+    #[arg(long)]
+    pub allow_emulated: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SuiteArg {
+    Hybrid,
+    Classic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TouchArg {
+    Always,
+    Cached,
+}
+
+fn parse_name_serial(text: &str) -> Result<(String, u32), String> {
+    let (name, serial) = text.split_once('=').ok_or("write NAME=SERIAL, for example alice=12345678")?;
+    let serial = serial.parse().map_err(|_| format!("`{serial}` is not a serial number"))?;
+    if name.is_empty() {
+        return Err("the name before `=` is empty".into());
+    }
+    Ok((name.to_owned(), serial))
+}
+
+fn parse_retries(text: &str) -> Result<(u8, u8), String> {
+    let wrong = || format!("`{text}` is not two counts from 1 to 255, for example 5,3");
+    let (pin, puk) = text.split_once(',').ok_or_else(wrong)?;
+    match (pin.trim().parse(), puk.trim().parse()) {
+        (Ok(pin @ 1..), Ok(puk @ 1..)) => Ok((pin, puk)),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn names_and_serials() {
+        assert_eq!(parse_name_serial("alice=7"), Ok(("alice".into(), 7)));
+        assert!(parse_name_serial("alice").is_err());
+        assert!(parse_name_serial("=7").is_err());
+        assert!(parse_name_serial("alice=-7").is_err());
+        assert_eq!(parse_retries("5,3"), Ok((5, 3)));
+        assert!(parse_retries("0,3").is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! `keyward open`: by PIN and touch, into a folder or as the decrypted bytes.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use keyward_archive::{ExtractOptions, Overwrite, Printable, Sealed};
+
+use crate::cli::OpenArgs;
+use crate::interrupt::LongStep;
+use crate::pin::Pins;
+use crate::report::{Failure, Kind, Result, archive_failure};
+use crate::state::State;
+use crate::ui::{self, Ui};
+use crate::{unlock, vault_folder};
+
+const SAFE: &str = "Nothing was written.";
+
+/// Opens.
+///
+/// # Errors
+/// Those of unlocking; an archive that is not verified to its end; a destination that exists.
+pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
+    let what = args.archive.display().to_string();
+    let to_stdout = args.output.as_deref() == Some(Path::new("-"));
+    // What is refused anyway is refused before anybody enters a PIN.
+    if let Some(directory) = &args.directory {
+        check_directory(directory)?;
+    }
+    if let Some(output) = args.output.as_deref().filter(|_| !to_stdout && !args.force)
+        && output.symlink_metadata().is_ok()
+    {
+        return Err(archive_failure(
+            &what,
+            SAFE,
+            keyward_archive::Error::Exists { path: output.to_path_buf() },
+        ));
+    }
+    let sealed = sealed(&args.archive)?;
+    let state = State::find()?;
+    let vault = vault_folder::open_if_named(ui, &state, vault, args.unlock.unverified)?;
+    let holders = vault.as_ref().map(vault_folder::Trusted::holders).transpose()?;
+    let pins = Pins::find(holders.as_ref().is_some_and(|holders| holders.test))?;
+    let key = unlock::unlock(ui, &state, holders.as_ref(), &pins, sealed.header(), &what, &args.unlock)?;
+    let archive = sealed.unlock(key);
+    let bar = ui.progress();
+    let step = LongStep::begin();
+    let done = match (&args.directory, &args.output) {
+        (Some(directory), _) => {
+            let options = ExtractOptions {
+                owners: args.owners,
+                keep_links_out: args.links_out,
+                ..ExtractOptions::default()
+            };
+            archive.extract(directory, &options, &bar).map(|report| {
+                let tops: Vec<String> = report
+                    .tops
+                    .iter()
+                    .take(3)
+                    .map(|top| format!("{}/{}", directory.display(), Printable(top)))
+                    .collect();
+                let into =
+                    if tops.is_empty() { directory.display().to_string() } else { ui::list(&tops, "and") };
+                let mut lines = vec![format!(
+                    "Opened into {into}: {}, {}. Every chunk was verified.",
+                    ui::count(report.entries, "entry", "entries"),
+                    ui::bytes(report.bytes)
+                )];
+                if report.set_id_dropped > 0 {
+                    lines.push(format!(
+                        "{} left off (setuid or setgid).",
+                        ui::count(report.set_id_dropped, "permission was", "permissions were")
+                    ));
+                }
+                lines
+            })
+        }
+        (None, Some(_)) if to_stdout => {
+            if io::stdout().is_terminal() {
+                return Err(Failure::new(
+                    Kind::Usage,
+                    "Standard output is a terminal; the decrypted bytes are not shown.",
+                )
+                .hint("Pipe them into a program, or name a file."));
+            }
+            archive
+                .copy_to(&mut io::stdout().lock(), 0, &bar)
+                .map(|bytes| vec![format!("Opened: {}. Every chunk was verified.", ui::bytes(bytes))])
+        }
+        (None, Some(output)) => {
+            let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
+            archive.copy_to_file(output, overwrite, 0, &bar).map(|bytes| {
+                vec![format!("Opened: {}, {}. Every chunk was verified.", output.display(), ui::bytes(bytes))]
+            })
+        }
+        (None, None) => return Err(Failure::new(Kind::Usage, "Name where to: -C DIR or -o FILE.")),
+    };
+    drop(step);
+    bar.finish();
+    // A reader further down the pipe that stopped early ends this run; what it has was verified.
+    let safe = if to_stdout { "What was passed on so far is not the whole." } else { SAFE };
+    for line in done.map_err(|error| archive_failure(&what, safe, error))? {
+        ui.say(line);
+    }
+    Ok(())
+}
+
+/// Reads an archive's header.
+///
+/// # Errors
+/// No such file; a folder; a file that is no archive.
+pub fn sealed(path: &Path) -> Result<Sealed> {
+    if path.is_dir() {
+        return Err(Failure::new(Kind::NotFound, format!("{} is a folder, not an archive.", path.display()))
+            .hint("Name the sealed file."));
+    }
+    Sealed::open(path).map_err(|error| archive_failure(&path.display().to_string(), SAFE, error))
+}
+
+fn check_directory(directory: &Path) -> Result<()> {
+    let refused = match directory.symlink_metadata() {
+        Err(_) => return Ok(()),
+        Ok(meta) if meta.is_dir() => match directory.read_dir().map(|mut entries| entries.next().is_none()) {
+            Ok(true) => return Ok(()),
+            Ok(false) => keyward_archive::Error::DestinationNotEmpty { path: directory.to_path_buf() },
+            Err(error) => return Err(Failure::io("Reading", directory, &error)),
+        },
+        Ok(_) => keyward_archive::Error::DestinationNotFolder { path: directory.to_path_buf() },
+    };
+    Err(archive_failure("", SAFE, refused))
+}

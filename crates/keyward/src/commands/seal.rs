@@ -1,0 +1,105 @@
+//! `keyward seal`: for the holders of a verified vault, without any token.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use keyward_archive::{Noticed, Overwrite, Printable, SealOptions, SealReport, seal_stream, seal_tree};
+
+use crate::cli::SealArgs;
+use crate::interrupt::LongStep;
+use crate::report::{Failure, Kind, Result, archive_failure};
+use crate::state::State;
+use crate::ui::{self, Ui};
+use crate::vault_folder;
+
+const SAFE: &str = "Nothing was written.";
+/// Notices that are shown one by one.
+const SHOWN: usize = 20;
+
+/// Seals.
+///
+/// # Errors
+/// A vault that is not verified or has expired; a source that is missing; a destination that exists.
+pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
+    let state = State::find()?;
+    let vault = vault_folder::open_trusted(ui, &state, vault)?;
+    vault.check_expiry_for_sealing(ui)?;
+    let recipients = vault.recipients();
+    let options = SealOptions {
+        level: args.level,
+        overwrite: if args.force { Overwrite::Replace } else { Overwrite::Refuse },
+        ..SealOptions::default()
+    };
+    let stdin = Path::new("-");
+    let from_stdin = args.sources.iter().any(|source| source == stdin);
+    if from_stdin && args.sources.len() > 1 {
+        return Err(Failure::new(
+            Kind::Usage,
+            "Standard input (`-`) is sealed alone, without other sources.",
+        ));
+    }
+    if from_stdin && io::stdin().is_terminal() {
+        return Err(Failure::new(Kind::Usage, "Standard input is a terminal; there is nothing to seal."));
+    }
+    let shown = match args.sources.as_slice() {
+        _ if from_stdin => "standard input".to_owned(),
+        [one] => one.display().to_string(),
+        many => ui::count(many.len() as u64, "source", "sources"),
+    };
+    ui.say(format!(
+        "Sealing {shown} for {} of vault `{}` (generation {}).",
+        ui::list(&vault.direct_names(), "and"),
+        vault.name(),
+        vault.generation()
+    ));
+    let bar = ui.progress();
+    let step = LongStep::begin();
+    let sealed = if from_stdin {
+        seal_stream(&mut io::stdin().lock(), &recipients, &args.output, &options, &bar)
+    } else {
+        seal_tree(&args.sources, &recipients, &args.output, &options, &bar)
+    };
+    drop(step);
+    bar.finish();
+    let report = sealed.map_err(|error| archive_failure(&shown, SAFE, error))?;
+    notices(ui, &report);
+    let what = match report.entries {
+        0 => ui::bytes(report.bytes),
+        entries => format!("{}, {}", ui::count(entries, "entry", "entries"), ui::bytes(report.bytes)),
+    };
+    ui.say(format!("Sealed: {}, {} from {what}.", args.output.display(), ui::bytes(report.sealed)));
+    if args.json.json {
+        let line = serde_json::json!({
+            "archive": args.output.to_string_lossy(),
+            "entries": report.entries,
+            "bytes": report.bytes,
+            "sealed_bytes": report.sealed,
+            "vault": vault.id(),
+            "generation": vault.generation(),
+            "notices": report.notices.len() as u64 + report.more_notices,
+        });
+        writeln!(io::stdout(), "{line}")
+            .map_err(|e| Failure::io("Writing to", Path::new("standard output"), &e))?;
+    }
+    Ok(())
+}
+
+fn notices(ui: Ui, report: &SealReport) {
+    for notice in report.notices.iter().take(SHOWN) {
+        let path = Printable(&notice.path);
+        ui.warn(match notice.what {
+            Noticed::Changed => format!("{path} was written to while it was read."),
+            Noticed::Shrunk => format!("{path} became shorter while it was read; its end is zeros."),
+            Noticed::Gone => format!("{path} was gone before it was read; it is not in the archive."),
+            Noticed::Special(kind) => format!("{path} is a {kind}; it is not in the archive."),
+            Noticed::LinkOut => {
+                format!("{path} is a link that leads out of the tree; opening it needs --links-out.")
+            }
+            _ => format!("{path} is not in the archive as it was."),
+        });
+    }
+    let more = (report.notices.len().saturating_sub(SHOWN) as u64).saturating_add(report.more_notices);
+    if more > 0 {
+        ui.warn(format!("{} of this kind.", ui::count(more, "more notice", "more notices")));
+    }
+}

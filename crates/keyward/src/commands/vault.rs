@@ -1,0 +1,248 @@
+//! `keyward vault`: show, trust and check the signed truth about who holds the keys.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use keyward_custody::{Confirmation, Expiry, Requirements, Token, Verdict};
+
+use crate::cli::{JsonArgs, ShowArgs, TrustArgs, VaultCommand};
+use crate::report::{Failure, Kind, Result};
+use crate::state::State;
+use crate::ui::{self, Ui};
+use crate::vault_folder::{self, Trusted};
+
+/// Runs one of the vault's commands.
+///
+/// # Errors
+/// Those of the command.
+pub fn run(ui: Ui, vault: Option<&Path>, command: VaultCommand) -> Result<()> {
+    let state = State::find()?;
+    match command {
+        VaultCommand::Show(args) => show(&vault_folder::open_trusted(ui, &state, vault)?, &args),
+        VaultCommand::Trust(args) => trust(ui, &state, vault, &args),
+        VaultCommand::Check(args) => check(&vault_folder::open_trusted(ui, &state, vault)?, &args),
+        VaultCommand::Recipients => {
+            let vault = vault_folder::open_trusted(ui, &state, vault)?;
+            let mut text = String::new();
+            for (name, recipient) in vault.verified().recipients() {
+                text.push_str(&format!("# {name}\n{recipient}\n"));
+            }
+            data(&text)
+        }
+    }
+}
+
+fn show(vault: &Trusted, args: &ShowArgs) -> Result<()> {
+    let statement = vault.statement();
+    if args.allowed_signers {
+        return data(&statement.allowed_signers());
+    }
+    if args.json {
+        let mut bytes = statement.bytes().to_vec();
+        bytes.push(b'\n');
+        return io::stdout().write_all(&bytes).map_err(stdout_failed);
+    }
+    let mut text = format!(
+        "Vault `{}`: generation {}, {}{}\n",
+        vault.name(),
+        vault.generation(),
+        statement.suite(),
+        if statement.is_test() { ", a test vault" } else { "" },
+    );
+    text.push_str(&format!("  id          {}\n", vault.id()));
+    text.push_str(&format!("  policy      {}\n", statement.policy()));
+    let thresholds = statement.thresholds();
+    let admins: Vec<String> = statement.admins().keys().map(ToString::to_string).collect();
+    text.push_str(&format!(
+        "  admins      {}; {} sign{} routine changes, {} all others\n",
+        ui::list(&admins, "and"),
+        thresholds.routine,
+        if thresholds.routine == 1 { "s" } else { "" },
+        thresholds.root
+    ));
+    if *statement.requirements() != Requirements::default() {
+        text.push_str(&format!("  requires    {}\n", statement.requirements()));
+    }
+    text.push_str(&format!("  signed      {}, expires {}\n", statement.created(), statement.expires()));
+    text.push_str("Holders\n");
+    for (name, holder) in vault.verified().holders() {
+        let Some(token) = holder.token() else { continue };
+        text.push_str(&format!("  {:<11} {}\n", name.as_str(), describe(token)));
+    }
+    data(&text)
+}
+
+fn describe(token: &Token) -> String {
+    let mut words = Vec::new();
+    match token.serial {
+        Some(serial) => words.push(format!("YubiKey {serial}")),
+        None => words.push("PIV card".to_owned()),
+    }
+    if let Some(firmware) = token.firmware {
+        words.push(format!("firmware {firmware}"));
+    }
+    words.push(format!("PIN {}", token.pin_policy));
+    words.push(format!("touch {}", token.touch_policy));
+    words.push(token.verdict.to_string());
+    words.join(", ")
+}
+
+fn trust(ui: Ui, state: &State, vault: Option<&Path>, args: &TrustArgs) -> Result<()> {
+    let folder = vault.ok_or_else(|| {
+        Failure::new(Kind::Usage, "No vault is named.").hint("Use --vault VAULT or set KEYWARD_VAULT.")
+    })?;
+    let unpinned = vault_folder::open_unpinned(folder)?;
+    let statement = unpinned.statement().clone();
+    let id = statement.vault_id().to_string();
+    let how = match &args.fingerprint {
+        Some(text) => Confirmation::Fingerprint(text.parse().map_err(|error| {
+            crate::report::custody_failure("--fingerprint", "Nothing was changed.", error)
+        })?),
+        None => {
+            let signers: Vec<String> = statement.admins().keys().map(ToString::to_string).collect();
+            ui.must(format!(
+                "Vault `{}`, generation {}, signed by {}.",
+                statement.name(),
+                statement.generation(),
+                ui::list(&signers, "and")
+            ));
+            ui.must("Compare these words with those shown where it was made:");
+            ui.must(format!("  {}", unpinned.fingerprint().words()));
+            if !ui.confirm("Are they the same?", false, "--fingerprint WORDS")? {
+                return Err(Failure::new(
+                    Kind::NotVerified,
+                    "The words differ, so the vault is not trusted. Nothing was changed.",
+                )
+                .hint("Ask whoever made the vault for its words again."));
+            }
+            Confirmation::ComparedByPerson
+        }
+    };
+    // A host that knows this vault may have seen a newer generation; trust must not be a way back.
+    if state.pin(&id)?.is_some() {
+        vault_folder::open_trusted(ui, state, Some(folder))?;
+    }
+    vault_folder::trust(state, folder, unpinned, &how, args.allow_emulated)?;
+    ui.say(format!(
+        "Vault `{}` is trusted on this machine from generation {}.",
+        statement.name(),
+        statement.generation()
+    ));
+    Ok(())
+}
+
+/// How a finding counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Good,
+    Warning,
+    Error,
+}
+
+fn check(vault: &Trusted, args: &JsonArgs) -> Result<()> {
+    let statement = vault.statement();
+    let mut findings: Vec<(Level, String)> = Vec::new();
+    let admins: Vec<String> = statement.admins().keys().map(ToString::to_string).collect();
+    findings.push((
+        Level::Good,
+        format!("statement {} is in force; {} may change it", vault.generation(), ui::list(&admins, "or")),
+    ));
+    let expires = statement.expires();
+    findings.push(match statement.expiry(vault_folder::now()?) {
+        Expiry::Fresh => (Level::Good, format!("it expires {expires}")),
+        Expiry::Warn { days_left } => {
+            (Level::Warning, format!("it expires in {}", ui::count(days_left.into(), "day", "days")))
+        }
+        Expiry::Grace { days_left } => (
+            Level::Error,
+            format!("it expired {expires}; sealing ends in {}", ui::count(days_left.into(), "day", "days")),
+        ),
+        Expiry::Expired { .. } => (Level::Error, format!("it expired {expires}; sealing is refused")),
+    });
+    if let Some(unfinished) = vault.verified().unfinished() {
+        findings.push((Level::Warning, format!("generation {unfinished} lacks signatures")));
+    }
+    match statement.policy().indispensable().into_iter().next() {
+        Some(name) => findings.push((Level::Error, format!("losing {name} alone loses the data"))),
+        None => findings.push((Level::Good, "no single lost holder loses data".to_owned())),
+    }
+    for (name, holder) in vault.verified().holders() {
+        if let Some(token) = holder.token() {
+            check_token(name.as_str(), token, &mut findings);
+        }
+    }
+    let errors = findings.iter().filter(|(level, _)| *level == Level::Error).count();
+    let warnings = findings.iter().filter(|(level, _)| *level == Level::Warning).count();
+    let mut text = String::new();
+    if args.json {
+        let list: Vec<_> = findings
+            .iter()
+            .map(|(level, what)| {
+                let level = match level {
+                    Level::Good => "good",
+                    Level::Warning => "warning",
+                    Level::Error => "error",
+                };
+                serde_json::json!({ "level": level, "what": what })
+            })
+            .collect();
+        text =
+            format!("{}\n", serde_json::json!({ "errors": errors, "warnings": warnings, "findings": list }));
+    } else {
+        for (level, what) in &findings {
+            let mark = match level {
+                Level::Good => '✓',
+                Level::Warning => '!',
+                Level::Error => '✗',
+            };
+            text.push_str(&format!("{mark} {what}\n"));
+        }
+        text.push_str(&format!(
+            "{}, {}.\n",
+            ui::count(errors as u64, "error", "errors"),
+            ui::count(warnings as u64, "warning", "warnings")
+        ));
+    }
+    data(&text)?;
+    if errors > 0 {
+        return Err(Failure::new(Kind::Other, format!("Vault `{}` needs attention.", vault.name())));
+    }
+    Ok(())
+}
+
+fn check_token(name: &str, token: &Token, findings: &mut Vec<(Level, String)>) {
+    findings.push(match token.verdict {
+        Verdict::Verified => {
+            (Level::Good, format!("{name}: attested by Yubico, touch {}", token.touch_policy))
+        }
+        Verdict::Emulated => (Level::Warning, format!("{name}: an emulated token, for tests only")),
+        Verdict::Unattested => {
+            (Level::Warning, format!("{name}: nothing attests that its keys were made on the token"))
+        }
+        _ => (Level::Warning, format!("{name}: its issuer may hold a copy of its key")),
+    });
+    if token.card_proof.is_none() {
+        findings.push((Level::Warning, format!("{name}: the card cannot prove itself before the PIN")));
+    }
+    if let Some(firmware) = token.firmware {
+        let [major, minor, patch] = firmware.0;
+        for advisory in keyward_token::advisory::advisories(keyward_token::Firmware::new(major, minor, patch))
+        {
+            findings.push((
+                Level::Warning,
+                format!(
+                    "{name}: firmware {firmware} has {} ({}): {}",
+                    advisory.name, advisory.yubico, advisory.effect
+                ),
+            ));
+        }
+    }
+}
+
+fn data(text: &str) -> Result<()> {
+    io::stdout().write_all(text.as_bytes()).map_err(stdout_failed)
+}
+
+fn stdout_failed(error: io::Error) -> Failure {
+    Failure::io("Writing to", Path::new("standard output"), &error)
+}

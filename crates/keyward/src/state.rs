@@ -1,0 +1,127 @@
+//! This host's own state below `KEYWARD_HOME`: which vaults it trusts, and which tokens refused a PIN.
+//!
+//!     pins/VAULT.json        a vault's pin: its first statement, its admins, the last generation seen
+//!     pin-refused/SERIAL     an unattended PIN was wrong: the next unattended run looks at the tries first
+//!
+//! Nothing here is secret; what is here decides what this host believes, so the folders are 0700 and the files
+//! 0600.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::env;
+use crate::files;
+use crate::report::{Failure, Kind, Result};
+
+/// The state folder.
+#[derive(Debug)]
+pub struct State {
+    root: PathBuf,
+}
+
+impl State {
+    /// Finds the folder; it is made when something is first written.
+    ///
+    /// # Errors
+    /// Where neither `KEYWARD_HOME` nor a home folder is known.
+    pub fn find() -> Result<Self> {
+        let root = env::home().ok_or_else(|| {
+            Failure::new(Kind::Usage, "There is no folder for this host's own state: HOME is not set.")
+                .hint("Set KEYWARD_HOME to a folder of your own.")
+        })?;
+        Ok(State { root })
+    }
+
+    /// The folder's path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The bytes of a vault's pin, or nothing where this host does not trust that vault.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn pin(&self, vault_id: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.pin_path(vault_id);
+        match files::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Failure::io("Reading the pin", &path, &e)),
+        }
+    }
+
+    /// Writes a vault's pin, replacing an older one in one step.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn set_pin(&self, vault_id: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.pin_path(vault_id);
+        self.folder("pins")?;
+        files::replace(&path, bytes, 0o600).map_err(|e| Failure::io("Writing the pin", &path, &e))
+    }
+
+    /// The ids of all pinned vaults.
+    pub fn pinned(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.root.join("pins")) else { return Vec::new() };
+        let mut ids: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter_map(|name| Some(name.strip_suffix(".json")?.to_owned()))
+            .filter(|name| !name.starts_with('.'))
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// Whether the last unattended PIN for this token was wrong.
+    pub fn pin_was_refused(&self, serial: u32) -> bool {
+        self.root.join("pin-refused").join(serial.to_string()).exists()
+    }
+
+    /// Remembers whether an unattended PIN was wrong. A note that cannot be written costs no more than an
+    /// early look at the tries, so errors are passed over.
+    pub fn note_pin(&self, serial: u32, refused: bool) {
+        let path = self.root.join("pin-refused").join(serial.to_string());
+        if refused {
+            if self.folder("pin-refused").is_ok() {
+                let _ = files::replace(&path, b"", 0o600);
+            }
+        } else if path.exists() {
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    fn pin_path(&self, vault_id: &str) -> PathBuf {
+        // A vault id is parsed before it comes here, yet a path is never built from anything but plain names.
+        let plain: String = vault_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        self.root.join("pins").join(format!("{plain}.json"))
+    }
+
+    fn folder(&self, name: &str) -> Result<()> {
+        let path = self.root.join(name);
+        files::make_folder(&path, 0o700).map_err(|e| Failure::io("Making", &path, &e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_and_refusals() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State { root: folder.path().join("home") };
+        assert!(state.pinned().is_empty());
+        assert_eq!(state.pin("abc").unwrap(), None);
+        state.set_pin("abc", b"one").unwrap();
+        state.set_pin("abc", b"two").unwrap();
+        assert_eq!(state.pin("abc").unwrap().unwrap(), b"two");
+        assert_eq!(state.pinned(), ["abc"]);
+        assert!(state.pin_path("../../etc/x").starts_with(state.root.join("pins")));
+        assert!(!state.pin_was_refused(7));
+        state.note_pin(7, true);
+        assert!(state.pin_was_refused(7));
+        state.note_pin(7, false);
+        assert!(!state.pin_was_refused(7));
+    }
+}

@@ -1,0 +1,409 @@
+//! From an archive's header to its file key, by PIN and touch.
+//!
+//! ```text
+//! header ──> holders it is sealed to ──> a token that proves to be one of them ──> PIN ──> touch ──> file key
+//! ```
+//!
+//! With a person at the terminal the PIN is asked for between two transactions: one finds out which token is
+//! there, the second uses it, and it proves itself again there. A PIN from a file or a variable needs the second
+//! alone: SELECT, proof, VERIFY, ECDH and, for a hybrid token, GET DATA.
+
+use keyward_age::{FileKey, Header, Recipient};
+use keyward_token::{Card, Error, Locked, ObjectId, Pin, Piv, Point, Proven, Reader, Slot};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::cli::UnlockArgs;
+use crate::pin::Pins;
+use crate::report::{Failure, Kind, Result, token_failure};
+use crate::state::State;
+use crate::token_key::ArchiveKey;
+use crate::ui::{self, Ui};
+
+/// Nothing was written yet wherever this room fails.
+const SAFE: &str = "Nothing was written.";
+
+/// A token that may open: what the vault says of it.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    pub name: String,
+    pub serial: Option<u32>,
+    pub emulated: bool,
+    /// The public key in 9E, with which the card proves itself.
+    pub card_proof: Option<Point>,
+    pub archive: Recipient,
+    pub seed_object: Option<ObjectId>,
+}
+
+impl Holder {
+    /// The token in a sentence: `alice (YubiKey 11110001)`.
+    pub fn label(&self) -> String {
+        label(&self.name, self.serial, self.emulated)
+    }
+}
+
+/// A token in a sentence.
+pub fn label(name: &str, serial: Option<u32>, emulated: bool) -> String {
+    let kind = if emulated { "emulated YubiKey" } else { "YubiKey" };
+    match serial {
+        Some(serial) => format!("{name} ({kind} {serial})"),
+        None => format!("{name} (PIV card)"),
+    }
+}
+
+/// The vault as this room needs it.
+#[derive(Debug)]
+pub struct Holders {
+    pub vault_id: String,
+    pub vault_name: String,
+    pub test: bool,
+    /// All tokens that hold, whether or not an archive is sealed to them.
+    pub tokens: Vec<Holder>,
+}
+
+/// The file key of an archive, from a token that is here.
+///
+/// # Errors
+/// Each with its exit code: no token 3, PIN 4, touch 5, removed or busy 6, a card that does not prove itself 7, no
+/// holder among the tokens 8.
+pub fn unlock(
+    ui: Ui,
+    state: &State,
+    holders: Option<&Holders>,
+    pins: &Pins,
+    header: &Header,
+    what: &str,
+    args: &UnlockArgs,
+) -> Result<FileKey> {
+    let unlock = Unlock { ui, state, pins, header, what, args };
+    match holders {
+        Some(holders) => unlock.with_vault(holders),
+        None => unlock.without_vault(),
+    }
+}
+
+struct Unlock<'a> {
+    ui: Ui,
+    state: &'a State,
+    pins: &'a Pins,
+    header: &'a Header,
+    what: &'a str,
+    args: &'a UnlockArgs,
+}
+
+/// What a reader that did not open the archive holds.
+enum Other {
+    /// A holder's token, to which the archive is not sealed.
+    NotSealedTo(String),
+    /// Somebody else's token.
+    Foreign(String),
+    /// A card with a holder's serial number that does not prove to be that holder's.
+    Impostor(String),
+    Busy(String),
+    NotPiv(String),
+}
+
+impl Unlock<'_> {
+    fn with_vault(&self, holders: &Holders) -> Result<FileKey> {
+        let opens: Vec<&Holder> =
+            holders.tokens.iter().filter(|holder| self.header.addressed_to(&holder.archive)).collect();
+        if opens.is_empty() {
+            return Err(Failure::new(
+                Kind::NotHolder,
+                format!("{} is sealed to no token of vault `{}`. {SAFE}", self.what, holders.vault_name),
+            )
+            .hint("Name the vault it was sealed for with --vault."));
+        }
+        let names: Vec<&str> = opens.iter().map(|holder| holder.name.as_str()).collect();
+        let readers = self.readers(Some(&names))?;
+        let mut others = Vec::new();
+        for reader in &readers {
+            match self.try_reader(reader, holders)? {
+                Ok(key) => return Ok(key),
+                Err(other) => others.push(other),
+            }
+        }
+        Err(self.nobody(&others, &names))
+    }
+
+    /// The readers with a card, or the failure that names who opens.
+    fn readers(&self, names: Option<&[&str]>) -> Result<Vec<Reader>> {
+        keyward_token::readers().map_err(|error| {
+            let what = match names {
+                Some(_) => format!("No holder of {} is here. {SAFE}", self.what),
+                None => format!("No token is here that could open {}. {SAFE}", self.what),
+            };
+            let mut failure = Failure::new(Kind::NotFound, what);
+            if let Some(names) = names {
+                failure = failure.fact(format!("It opens with: {}.", ui::list(names, "or")));
+            }
+            match error {
+                Error::NoService => {
+                    failure.hint("No smart card service runs. Start pcscd (Debian: apt install pcscd).")
+                }
+                Error::NoToken => match names {
+                    Some(names) => failure.hint(format!("Plug in the token of {}.", ui::list(names, "or"))),
+                    None => failure.hint("Plug in a token."),
+                },
+                other => token_failure("The smart card service", SAFE, other),
+            }
+        })
+    }
+
+    fn try_reader(&self, reader: &Reader, holders: &Holders) -> Result<std::result::Result<FileKey, Other>> {
+        if reader.held {
+            return Ok(Err(Other::Busy(reader.name.clone())));
+        }
+        let proofs: Vec<(Point, &Holder)> =
+            holders.tokens.iter().filter_map(|holder| Some((holder.card_proof?, holder))).collect();
+        let points: Vec<Point> = proofs.iter().map(|(point, _)| *point).collect();
+        let mut card = match Card::open(&reader.name) {
+            Ok(card) => card,
+            Err(error) => return other(reader, error, holders, None).map(Err),
+        };
+        let mut asked = None;
+        if self.pins.asks() {
+            // A person may take their time, so the PIN is asked for outside of any transaction.
+            let found = card.begin().and_then(|session| session.select_piv()).and_then(|mut piv| {
+                let tries = piv.tries_left()?;
+                let piv = piv.card_proof(&holders.vault_id, &points)?;
+                Ok((piv.candidate(), tries))
+            });
+            let (candidate, tries) = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    let serial = serial(&reader.name);
+                    return other(reader, error, holders, serial).map(Err);
+                }
+            };
+            let holder = self.sealed_to(&proofs, candidate);
+            match holder {
+                Ok(holder) => asked = Some(self.ask(holder, tries)?),
+                Err(name) => return Ok(Err(Other::NotSealedTo(name))),
+            }
+        }
+        let proven = card
+            .begin()
+            .and_then(|session| session.select_piv())
+            .and_then(|piv| piv.card_proof(&holders.vault_id, &points));
+        let piv = match proven {
+            Ok(piv) => piv,
+            Err(error) => {
+                let serial = serial(&reader.name);
+                return other(reader, error, holders, serial).map(Err);
+            }
+        };
+        let holder = match self.sealed_to(&proofs, piv.candidate()) {
+            Ok(holder) => holder,
+            Err(name) => return Ok(Err(Other::NotSealedTo(name))),
+        };
+        let secret = match asked {
+            Some(secret) => secret,
+            None => self.pins.pin(self.ui, holder.serial, &holder.label())?,
+        };
+        let objects: Vec<ObjectId> = holder.seed_object.into_iter().collect();
+        let point = holder.archive.point().ok_or_else(|| {
+            Failure::new(
+                Kind::NotVerified,
+                format!("The archive recipient of {} is no token's.", holder.name),
+            )
+        })?;
+        self.open(piv, holder.serial, &holder.label(), &holder.name, &secret, point, &objects).map(Ok)
+    }
+
+    /// The holder that proved to be there, if the archive is sealed to it; else its name.
+    fn sealed_to<'h>(
+        &self,
+        proofs: &[(Point, &'h Holder)],
+        candidate: Option<usize>,
+    ) -> std::result::Result<&'h Holder, String> {
+        match candidate.and_then(|index| proofs.get(index)) {
+            Some((_, holder)) if self.header.addressed_to(&holder.archive) => Ok(holder),
+            Some((_, holder)) => Err(holder.label()),
+            None => Err("The token".to_owned()),
+        }
+    }
+
+    /// Asks a person for the PIN, after a word where a wrong one would block the token.
+    fn ask(&self, holder: &Holder, tries: Option<u8>) -> Result<SecretString> {
+        let label = holder.label();
+        match tries {
+            Some(0) => return Err(token_failure(&label, SAFE, Error::PinBlocked)),
+            Some(1) if !self.args.last_try => {
+                self.ui.must(format!("{label}: one try is left. A wrong PIN blocks the token."));
+                if !self.ui.confirm("Use it?", false, "--last-try")? {
+                    return Err(Failure::new(Kind::Pin, format!("{label}: the last try was kept. {SAFE}")));
+                }
+            }
+            _ => {}
+        }
+        self.pins.pin(self.ui, holder.serial, &label)
+    }
+
+    /// VERIFY, ECDH and the seeds in the transaction in which the card proved itself.
+    #[allow(clippy::too_many_arguments, reason = "facts about one token, used once")]
+    fn open(
+        &self,
+        mut piv: Piv<'_, Proven>,
+        serial: Option<u32>,
+        label: &str,
+        name: &str,
+        secret: &SecretString,
+        point: Point,
+        seed_objects: &[ObjectId],
+    ) -> Result<FileKey> {
+        let fail = |error| token_failure(label, SAFE, error);
+        if !self.pins.asks()
+            && !self.args.last_try
+            && serial.is_some_and(|serial| self.state.pin_was_refused(serial))
+        {
+            // The last unattended PIN was wrong. Running again and again must not block the token.
+            let tries = piv.tries_left().map_err(fail)?;
+            if tries == Some(1) {
+                return Err(Failure::new(
+                    Kind::Pin,
+                    format!("{label}: one try is left, and the last PIN was wrong. No PIN was sent. {SAFE}"),
+                )
+                .hint("Correct the PIN, then add --last-try."));
+            }
+        }
+        let pin = Pin::new(secret.expose_secret().as_bytes()).map_err(fail)?;
+        let verified = piv.verify(&pin);
+        if let Some(serial) = serial {
+            match &verified {
+                Ok(_) => self.state.note_pin(serial, false),
+                Err(Error::WrongPin { .. } | Error::PinBlocked) => self.state.note_pin(serial, true),
+                Err(_) => {}
+            }
+        }
+        let mut piv = verified.map_err(fail)?;
+        let touch = format!("Touch {name} to open {} …", self.what);
+        let mut key =
+            ArchiveKey { piv: &mut piv, pin: &pin, point, seed_objects, ui: self.ui, touch: &touch };
+        self.header.unwrap_token(&mut key).map_err(|error| match error {
+            keyward_age::Error::Token(inner) => match inner.downcast::<Error>() {
+                Ok(inner) => token_failure(label, SAFE, *inner),
+                Err(other) => Failure::new(Kind::Other, format!("{label}: {other}. {SAFE}")),
+            },
+            other => crate::report::age_failure(self.what, SAFE, other),
+        })
+    }
+
+    /// No vault is at hand: the token tells by its own archive key whether the archive is sealed to it.
+    fn without_vault(&self) -> Result<FileKey> {
+        let readers = self.readers(None)?;
+        let mut others = Vec::new();
+        for reader in readers.iter().filter(|reader| !reader.held) {
+            let mut card = match Card::open(&reader.name) {
+                Ok(card) => card,
+                Err(error) => return Err(token_failure(&reader.name, SAFE, error)),
+            };
+            let facts =
+                card.begin().and_then(|session| session.select_piv()).and_then(|mut piv| facts(&mut piv));
+            let facts = match facts {
+                Ok(facts) => facts,
+                Err(Error::NotPiv { reader, .. }) => {
+                    others.push(Other::NotPiv(reader));
+                    continue;
+                }
+                Err(error) => return Err(token_failure(&reader.name, SAFE, error)),
+            };
+            let name =
+                facts.serial.map_or_else(|| "the token".to_owned(), |serial| format!("YubiKey {serial}"));
+            let Some(point) = facts.archive.filter(|point| self.header.addressed_to_point(point)) else {
+                others.push(Other::Foreign(name));
+                continue;
+            };
+            self.ui.warn(format!("No vault is at hand, so {name} cannot be checked before the PIN is sent."));
+            if facts.tries == Some(0) {
+                return Err(token_failure(&name, SAFE, Error::PinBlocked));
+            }
+            let secret = self.pins.pin(self.ui, facts.serial, &name)?;
+            let piv = card
+                .begin()
+                .and_then(|session| session.select_piv())
+                .map_err(|error| token_failure(&name, SAFE, error))?
+                .accept_card_without_proof();
+            let objects = [ObjectId::IRIS, ObjectId::FACIAL_IMAGE];
+            return self.open(piv, facts.serial, &name, &name, &secret, point, &objects);
+        }
+        Err(self.nobody(&others, &[]))
+    }
+
+    /// Words for the case that no token that is here opens the archive.
+    fn nobody(&self, others: &[Other], names: &[&str]) -> Failure {
+        let impostor = others.iter().find_map(|other| match other {
+            Other::Impostor(label) => Some(label),
+            _ => None,
+        });
+        if let Some(label) = impostor {
+            return Failure::new(
+                Kind::NotVerified,
+                format!("A card says it is {label}, and does not prove it. No PIN was sent. {SAFE}"),
+            )
+            .hint("Do not use this card. If it is yours and was reset, enrol it as a new token.");
+        }
+        let busy = others.iter().find_map(|other| match other {
+            Other::Busy(reader) => Some(reader),
+            _ => None,
+        });
+        let mut failure = match busy {
+            Some(reader) => token_failure("The token", SAFE, Error::Busy { reader: reader.clone() }),
+            None => {
+                Failure::new(Kind::NotHolder, format!("No token that is here opens {}. {SAFE}", self.what))
+            }
+        };
+        for other in others {
+            failure = match other {
+                Other::NotSealedTo(label) => {
+                    failure.fact(format!("{label} is here; the archive is not sealed to it."))
+                }
+                Other::Foreign(label) => failure.fact(format!("{label} is here; it is no holder.")),
+                Other::NotPiv(reader) => failure.fact(format!("The card in {reader} is no PIV card.")),
+                Other::Impostor(_) | Other::Busy(_) => failure,
+            };
+        }
+        if names.is_empty() {
+            failure
+        } else {
+            failure.fact(format!("It opens with: {}.", ui::list(names, "or")))
+        }
+    }
+}
+
+struct Facts {
+    serial: Option<u32>,
+    archive: Option<Point>,
+    tries: Option<u8>,
+}
+
+fn facts(piv: &mut Piv<'_, Locked>) -> keyward_token::Result<Facts> {
+    let archive = match piv.public_key(Slot::ARCHIVE) {
+        Ok(point) => point,
+        Err(Error::NoKey { .. } | Error::Certificate { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Facts { serial: piv.serial()?, archive, tries: piv.tries_left()? })
+}
+
+/// The serial number a card gives; only asked of a card that did not prove itself.
+fn serial(reader: &str) -> Option<u32> {
+    let mut card = Card::open(reader).ok()?;
+    card.begin().and_then(|session| session.select_piv()).and_then(|mut piv| piv.serial()).ok().flatten()
+}
+
+/// What a card is that failed before its PIN was used; an error that ends the search stays one.
+fn other(reader: &Reader, error: Error, holders: &Holders, serial: Option<u32>) -> Result<Other> {
+    match error {
+        Error::Busy { reader } => Ok(Other::Busy(reader)),
+        Error::NotPiv { reader, .. } => Ok(Other::NotPiv(reader)),
+        Error::CardProof { .. } | Error::NoCardProof { .. } => {
+            let claimed = holders.tokens.iter().find(|holder| serial.is_some() && holder.serial == serial);
+            Ok(match (claimed, serial) {
+                (Some(holder), _) => Other::Impostor(holder.label()),
+                (None, Some(serial)) => Other::Foreign(format!("YubiKey {serial}")),
+                (None, None) => Other::Foreign(format!("The card in {}", reader.name)),
+            })
+        }
+        error => Err(token_failure(&reader.name, SAFE, error)),
+    }
+}
