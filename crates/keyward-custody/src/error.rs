@@ -354,7 +354,13 @@ pub enum Class {
 
 impl Error {
     pub(crate) fn malformed(what: &'static str, source: impl std::fmt::Display) -> Error {
-        Error::Malformed { what, reason: source.to_string() }
+        // A parser's message may quote the file, which may be hostile to a terminal.
+        let plain = |c: char| c.is_ascii_graphic() || c == ' ';
+        let mut reason = String::new();
+        for character in source.to_string().chars().take(500) {
+            if plain(character) { reason.push(character) } else { reason.extend(character.escape_unicode()) }
+        }
+        Error::Malformed { what, reason }
     }
 
     /// What the error means for the one who gets it.

@@ -53,7 +53,7 @@ pub enum PolicyError {
         position: usize,
     },
     /// A word that is no name.
-    #[error("'{name}' is no name: {reason}")]
+    #[error("'{}' is no name: {reason}", name.escape_debug())]
     Name {
         /// The word.
         name: String,

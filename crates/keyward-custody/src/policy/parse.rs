@@ -164,7 +164,7 @@ fn canonical_number(text: &str) -> Option<usize> {
 
 fn expected(expected: &'static str, (token, position): Placed) -> PolicyError {
     let found = match token {
-        Token::Word(word) => format!("`{}`", word.chars().take(40).collect::<String>()),
+        Token::Word(word) => format!("`{}`", word.chars().take(40).collect::<String>().escape_debug()),
         Token::Open => "`(`".to_owned(),
         Token::Close => "`)`".to_owned(),
         Token::Comma => "`,`".to_owned(),

@@ -117,6 +117,37 @@ proptest! {
     }
 
     #[test]
+    fn no_message_carries_control_characters(evil in "[\u{1}-\u{1f}\u{7f}-\u{9f}\u{202e}a-z]{1,12}") {
+        let quoted = serde_json::to_string(&evil).unwrap();
+        let text = String::from_utf8(bytes_of(&CLASSIC.files, &statement(1))).unwrap();
+        let in_value = |member: &str| {
+            let from = text.find(&format!("\"{member}\":")).unwrap() + member.len() + 3;
+            let to = from + text[from..].find([',', '}']).unwrap();
+            format!("{}{quoted}{}", &text[..from], &text[to..])
+        };
+        let mut changed: Vec<String> =
+            ["name", "policy", "require", "suite", "format", "created", "kind", "firmware", "slot", "verdict", "test"]
+                .map(in_value)
+                .to_vec();
+        changed.push(text.replacen("{", &format!("{{{quoted}:1,"), 1));
+        for bytes in changed {
+            if let Err(error) = Statement::parse(bytes.as_bytes()) {
+                let message = error.to_string();
+                prop_assert!(!message.contains(|c: char| c.is_control() || c == '\u{202e}'), "{:?}", message);
+            }
+        }
+        for error in [
+            evil.parse::<keyward_custody::Policy>().err().map(|error| error.to_string()),
+            format!("2 {evil} (").parse::<keyward_custody::Policy>().err().map(|error| error.to_string()),
+            evil.parse::<FingerprintClaim>().err().map(|error| error.to_string()),
+            evil.parse::<keyward_custody::Requirements>().err().map(|error| error.to_string()),
+        ] {
+            let message = error.unwrap_or_default();
+            prop_assert!(!message.contains(|c: char| c.is_control() || c == '\u{202e}'), "{:?}", message);
+        }
+    }
+
+    #[test]
     fn a_file_in_anothers_place_is_refused(here in any_file(), there in any_file()) {
         prop_assume!(here != there);
         prop_assert!(refused(&CLASSIC, &here, bytes_of(&CLASSIC.files, &there)));
