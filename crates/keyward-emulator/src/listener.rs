@@ -22,11 +22,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is done with each connection, on a thread of its own.
 pub(crate) type Handler = Box<dyn Fn(UnixStream) + Send + Sync>;
 
-/// A listening socket, open to its owner only; dropping it stops listening and waits for the threads.
+/// A listening socket, open to its owner only; dropping it stops listening.
 pub(crate) struct Listener {
     path: PathBuf,
     stopping: Arc<AtomicBool>,
-    accepting: Option<JoinHandle<()>>,
+    accepting: Option<JoinHandle<Vec<JoinHandle<()>>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Listener {
@@ -53,12 +54,29 @@ impl Listener {
                     threads.push(thread);
                 }
             }
-            for thread in threads {
-                let _ = thread.join(); // a thread that panicked has ended too
-            }
+            threads
         };
         let accepting = std::thread::Builder::new().spawn(accept).map_err(Error::io(path))?;
-        Ok(Self { path: path.to_owned(), stopping, accepting: Some(accepting) })
+        Ok(Self { path: path.to_owned(), stopping, accepting: Some(accepting), threads: Vec::new() })
+    }
+
+    /// Takes no more connections; those there are go on.
+    pub(crate) fn stop(&mut self) {
+        let Some(accepting) = self.accepting.take() else { return };
+        self.stopping.store(true, Ordering::SeqCst);
+        let woken = UnixStream::connect(&self.path).is_ok();
+        let _ = std::fs::remove_file(&self.path); // gone already if its folder is
+        if woken {
+            self.threads = accepting.join().unwrap_or_default();
+        }
+    }
+
+    /// Waits for the connections to end; whoever calls this has hung up on them.
+    pub(crate) fn finish(mut self) {
+        self.stop();
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.join(); // one that panicked has ended too
+        }
     }
 }
 
@@ -83,11 +101,6 @@ fn bind(path: &Path) -> Result<UnixListener> {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        let woken = UnixStream::connect(&self.path).is_ok();
-        let _ = std::fs::remove_file(&self.path); // gone already if its folder is
-        if let Some(accepting) = self.accepting.take().filter(|_| woken) {
-            let _ = accepting.join();
-        }
+        self.stop();
     }
 }

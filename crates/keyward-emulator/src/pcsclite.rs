@@ -23,24 +23,46 @@ use crate::{
 
 /// The clients connected now, to send them announcements.
 #[derive(Clone, Default)]
-pub(crate) struct Clients(Arc<Mutex<HashMap<ClientId, Arc<Writer>>>>);
+pub(crate) struct Clients(Arc<Mutex<Connected>>);
+
+#[derive(Default)]
+struct Connected {
+    writers: HashMap<ClientId, Arc<Writer>>,
+    closed: bool,
+}
 
 impl Clients {
-    fn map(&self) -> MutexGuard<'_, HashMap<ClientId, Arc<Writer>>> {
+    fn connected(&self) -> MutexGuard<'_, Connected> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a client in, unless everybody has been hung up on.
+    fn enter(&self, client: ClientId, writer: &Arc<Writer>) -> bool {
+        let mut connected = self.connected();
+        if !connected.closed {
+            connected.writers.insert(client, Arc::clone(writer));
+        }
+        !connected.closed
+    }
+
+    fn leave(&self, client: ClientId) {
+        self.connected().writers.remove(&client);
     }
 
     /// Ends a client's wait for a change.
     pub(crate) fn notify(&self, client: ClientId, code: Code) {
-        let writer = self.map().get(&client).cloned();
+        let writer = self.connected().writers.get(&client).cloned();
         if let Some(writer) = writer {
             let _ = writer.send(&wire::wait_over(code)); // a dead client's own thread cleans up
         }
     }
 
-    /// Hangs up on all.
+    /// Hangs up on all, and on whoever comes later.
     pub(crate) fn shut_down(&self) {
-        let writers: Vec<_> = self.map().values().cloned().collect();
+        let mut connected = self.connected();
+        connected.closed = true;
+        let writers: Vec<_> = connected.writers.values().cloned().collect();
+        drop(connected);
         for writer in writers {
             writer.shut_down();
         }
@@ -54,9 +76,10 @@ pub(crate) fn listen(path: &std::path::Path, readers: Arc<Readers>, clients: Cli
         let id = next.fetch_add(1, Ordering::Relaxed);
         let Ok(writing) = stream.try_clone() else { return };
         let writer = Arc::new(Writer::new(writing));
-        clients.map().insert(id, Arc::clone(&writer));
-        Client::new(id, &readers, stream, &writer).serve();
-        clients.map().remove(&id);
+        if clients.enter(id, &writer) {
+            Client::new(id, &readers, stream, &writer).serve();
+            clients.leave(id);
+        }
     });
     Listener::start(path, handler)
 }

@@ -83,7 +83,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.control = None;
-        self.clients.shut_down();
-        self.listener = None;
+        if let Some(mut listener) = self.listener.take() {
+            listener.stop(); // before hanging up, so that nobody comes in between
+            self.clients.shut_down();
+            listener.finish();
+        }
     }
 }

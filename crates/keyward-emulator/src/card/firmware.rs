@@ -38,6 +38,11 @@ impl Firmware {
         self.from(5, 7)
     }
 
+    /// Whether the device information tells of PIN complexity and blocked resets, since 5.7.
+    pub(crate) fn has_pin_complexity(self) -> bool {
+        self.from(5, 7)
+    }
+
     /// Which management key algorithms SET MANAGEMENT KEY takes: AES since 5.4.
     pub(crate) fn allows(self, algorithm: MgmAlgorithm) -> bool {
         algorithm == MgmAlgorithm::TripleDes || self.from(5, 4)

@@ -37,6 +37,10 @@ fn device_info(serial: u32, firmware: Firmware) -> Vec<u8> {
     put(0x07, &[15]); // challenge-response time-out, seconds
     put(0x08, &[0]); // device flags
     put(0x0A, &[0]); // no configuration lock
+    if firmware.has_pin_complexity() {
+        put(0x16, &[0]); // PIN complexity is not enforced
+        put(0x18, &[0, 0]); // no applet's reset is blocked
+    }
     let mut page = vec![u8::try_from(tags.len()).unwrap_or(u8::MAX)];
     page.extend_from_slice(&tags);
     page
