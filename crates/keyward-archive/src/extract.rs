@@ -285,6 +285,11 @@ impl<'a> Extraction<'a> {
         }
     }
 
+    /// Goes on in another folder, which what was extracted has moved to.
+    pub(crate) fn moved_to(&mut self, root: OwnedFd) {
+        self.chain = Chain::new(root);
+    }
+
     /// Sets modes and times of the folders deeper than `above` levels, deepest first; those that
     /// are not, stay for a later call.
     pub(crate) fn settle_folders(&mut self, above: usize) -> Result<(), Error> {

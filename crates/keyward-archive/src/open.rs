@@ -124,8 +124,10 @@ impl Archive {
         if let Some(index) = index {
             extraction.check(index)?;
         }
-        staging.publish()?;
-        extraction.settle_folders(0)?;
+        if let Some(moved_to) = staging.publish()? {
+            extraction.moved_to(moved_to);
+            extraction.settle_folders(0)?;
+        }
         Ok(extraction.report(index.is_some()))
     }
 

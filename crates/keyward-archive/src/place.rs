@@ -45,10 +45,12 @@ impl Pending {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(path, error)),
             _ => {}
         }
+        let folder = folder_of(path);
+        fs::metadata(folder).map_err(|error| Error::io(folder, error))?;
         let temporary = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
             .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(folder_of(path))
+            .tempfile_in(folder)
             .map_err(|error| Error::io(path, error))?;
         Ok(Self { temporary, path: path.to_path_buf(), overwrite })
     }

@@ -50,6 +50,7 @@ impl Staging {
             Err(error) => return Err(Error::io(destination, error)),
         };
         let parent = if inside { destination } else { folder_of(destination) };
+        fs::metadata(parent).map_err(|error| Error::io(parent, error))?;
         let private = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
             .tempdir_in(parent)
@@ -81,10 +82,14 @@ impl Staging {
         usize::from(self.inside)
     }
 
-    /// Gives the tree its place. Returns the published folder, open.
-    pub(crate) fn publish(mut self) -> Result<(), Error> {
+    /// Gives the tree its place. Where what is in the root has moved out of it, returns the folder
+    /// that it moved to, open.
+    pub(crate) fn publish(mut self) -> Result<Option<OwnedFd>, Error> {
         let root = self.root();
+        let mut moved_to = None;
         if self.inside {
+            let failed = |error| Error::io(&self.destination, error);
+            moved_to = Some(OwnedFd::from(File::open(&self.destination).map_err(failed)?));
             self.move_up(&root)?;
         } else {
             // rename(2) replaces nothing but an empty folder.
@@ -99,7 +104,7 @@ impl Staging {
             })?;
         }
         self.discard();
-        Ok(())
+        Ok(moved_to)
     }
 
     /// Moves what is at the top into the destination; on failure what has moved goes back.

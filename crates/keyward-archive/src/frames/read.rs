@@ -1,6 +1,8 @@
 //! Any zstd stream taken apart, frame by frame. An archive of ours is held to its whole format:
 //! when an index frame occurs, the seek table must follow and describe exactly the frames that were
 //! read, and nothing may come after it.
+//!
+//! A foreign frame may ask for a window of up to 128 MiB, as plain `zstd -d` allows; ours need 1 MiB.
 
 use std::io::{self, BufRead, BufReader, Read};
 

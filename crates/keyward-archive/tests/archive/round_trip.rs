@@ -462,6 +462,32 @@ fn a_file_of_more_than_eight_gib_keeps_its_size() {
 }
 
 #[test]
+fn folders_at_the_top_that_forbid_writing_are_moved_and_settled() {
+    let temp = tempfile::tempdir().unwrap();
+    let sources: Vec<_> = ["one", "three", "two"].map(|name| temp.path().join(name)).to_vec();
+    for source in &sources {
+        fs::create_dir_all(source.join("below")).unwrap();
+        for path in [source.join("below"), source.clone()] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
+            set_time(&path, 1_234_567, 89);
+        }
+    }
+    let sealed = temp.path().join("a.age");
+    seal(&sources.iter().map(|source| source.as_path()).collect::<Vec<_>>(), &sealed).unwrap();
+    let out = temp.path().join("out");
+    fs::create_dir(&out).unwrap();
+    extract(&sealed, &out).unwrap();
+    assert_eq!(names(&out), ["one", "three", "two"]);
+    for source in &sources {
+        let opened = out.join(source.file_name().unwrap());
+        same(&picture(source), &picture(&opened));
+        for path in [source, &opened] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+    }
+}
+
+#[test]
 fn times_and_modes_of_folders_survive_what_is_written_into_them() {
     let temp = tempfile::tempdir().unwrap();
     let tree = temp.path().join("tree");
