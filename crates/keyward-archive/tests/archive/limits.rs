@@ -1,5 +1,6 @@
-//! A disk that is full. The limit on file sizes stands in for it, since it needs no rights to set: a
-//! test that finds itself unlimited starts itself again under one.
+//! A disk that is full, and a run that is killed. The limit on file sizes stands in for both, since it
+//! needs no rights to set: a test that finds itself unlimited starts itself again under one. Without
+//! the signal SIGXFSZ a write over the limit fails, with it the process ends there.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -101,4 +102,55 @@ fn a_full_device_is_told_as_such() {
         Err(Error::Io { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::StorageFull),
         other => panic!("{:?}", other.map(|(_, report)| report)),
     }
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_recognisable_names_only() {
+    // The child knows by its limit what to do, in the folder where it was started.
+    let here = std::path::Path::new(".");
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if limit == 301 * 512 => {
+            panic!("sealed: {:?}", seal(&[&here.join("tree")], &here.join("new.age")))
+        }
+        Some(limit) if limit == 302 * 512 => {
+            panic!("opened: {:?}", extract(&here.join("tree.age"), &here.join("new")))
+        }
+        Some(limit) if limit == 303 * 512 => {
+            let copied = unlock(&here.join("file.age")).unwrap().copy_to_file(
+                &here.join("new"),
+                Overwrite::Refuse,
+                1,
+                &(),
+            );
+            panic!("copied: {copied:?}")
+        }
+        _ => {}
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let tree = temp.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), noise(3_000_000)).unwrap();
+    seal(&[&tree], &temp.path().join("tree.age")).unwrap();
+    seal(&[&tree.join("file")], &temp.path().join("file.age")).unwrap();
+    for blocks in ["301", "302", "303"] {
+        let output = Command::new("/bin/sh")
+            .args(["-c", "ulimit -c 0; ulimit -f \"$1\"; exec \"$0\" --exact \"$2\" --test-threads=1"])
+            .arg(std::env::current_exe().unwrap())
+            .args([blocks, "limits::a_run_that_is_killed_leaves_recognisable_names_only"])
+            .current_dir(temp.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&output.status),
+            Some(25),
+            "{blocks}: {text}"
+        );
+        let mut left = names(temp.path());
+        left.retain(|name| !name.starts_with(keyward_archive::TEMPORARY_PREFIX));
+        assert_eq!(left, ["file.age", "tree", "tree.age"], "{blocks}");
+    }
+    // What was left is in nobody's way.
+    extract(&temp.path().join("tree.age"), &temp.path().join("new")).unwrap();
+    assert_eq!(names(&temp.path().join("new")), ["tree"]);
 }
