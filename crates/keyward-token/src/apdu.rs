@@ -29,6 +29,8 @@ impl StatusWord {
     pub const SECURITY_STATUS: Self = Self(0x6982);
     /// 6983: authentication method blocked.
     pub const BLOCKED: Self = Self(0x6983);
+    /// 6985: conditions of use not satisfied.
+    pub const CONDITIONS: Self = Self(0x6985);
     /// 6A80: incorrect parameter in the data field.
     pub const WRONG_DATA: Self = Self(0x6A80);
     /// 6A81: function not supported.

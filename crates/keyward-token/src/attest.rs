@@ -25,7 +25,7 @@ use x509_cert::{Certificate, ext::pkix::BasicConstraints, spki::SubjectPublicKey
 use crate::{
     Point,
     advisory::Firmware,
-    piv,
+    client,
     slot::{PinPolicy, TouchPolicy},
     tlv,
 };
@@ -298,7 +298,7 @@ impl<'a> Parsed<'a> {
         let key = self.certificate.tbs_certificate().subject_public_key_info();
         Ok(Attestation {
             // A key of another kind cannot be the expected one.
-            point: piv::point(key).ok_or(AttestationError::OtherKey { index: 0 })?,
+            point: client::point(key).ok_or(AttestationError::OtherKey { index: 0 })?,
             serial,
             firmware: firmware.into(),
             pin_policy: PinPolicy::from_byte(pin).ok_or(bad(POLICIES))?,
@@ -368,7 +368,8 @@ mod tests {
     const TOKEN: &[u8] = include_bytes!("../tests/attestation/yubikey-f9.der");
 
     fn real_key() -> Point {
-        piv::point(Certificate::from_der(LEAF).unwrap().tbs_certificate().subject_public_key_info()).unwrap()
+        client::point(Certificate::from_der(LEAF).unwrap().tbs_certificate().subject_public_key_info())
+            .unwrap()
     }
 
     #[test]

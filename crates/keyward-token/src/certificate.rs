@@ -37,8 +37,8 @@ use x509_cert::{
 use crate::{
     Point,
     attest::{BASIC_CONSTRAINTS, POLICIES},
+    client,
     error::{Error, Result},
-    piv,
     slot::{PinPolicy, TouchPolicy},
     tlv,
 };
@@ -228,7 +228,7 @@ pub(crate) fn is_ours(der: &[u8], key: &Point) -> bool {
         .iter_rdn()
         .flat_map(|rdn| rdn.iter())
         .any(|attribute| attribute.oid == ORGANIZATION && attribute.value.value() == ORGANIZATION_NAME);
-    organization && piv::point(certificate.subject_public_key_info()).as_ref() == Some(key)
+    organization && client::point(certificate.subject_public_key_info()).as_ref() == Some(key)
 }
 
 /// A certificate's subject, to show what is in a slot.

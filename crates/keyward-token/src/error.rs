@@ -124,6 +124,14 @@ pub enum Error {
     /// No tries of the PUK remain.
     #[error("the PUK is blocked")]
     PukBlocked,
+    /// The token does not take this as a new PIN or PUK: too simple for its rules, or of a form it does not know.
+    #[error("the token refuses the new {secret} (status {status})")]
+    SecretRefused {
+        /// `PIN` or `PUK`.
+        secret: &'static str,
+        /// The answer.
+        status: StatusWord,
+    },
     /// The key or object wants a PIN that was not verified for this use.
     #[error("a PIN is needed for {what}")]
     PinRequired {
@@ -236,7 +244,7 @@ pub enum Error {
         step: &'static str,
         /// What the crate says; its status words are lost.
         #[source]
-        source: yubikey::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A certificate could not be built.
     #[error("a certificate could not be built: {reason}")]

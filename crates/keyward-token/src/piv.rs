@@ -18,135 +18,25 @@
 
 use std::{fmt, marker::PhantomData};
 
-use der::{Decode, Encode};
+use der::Decode;
 use p256::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
     Point,
     advisory::Firmware,
-    apdu::{Command, Response, StatusWord},
+    apdu::{Response, StatusWord},
+    client::{Client, Metadata, authentication_response, point, signature},
     error::{Error, Result},
+    pin::Pin,
     seed::{SeedError, Seeds},
-    slot::{ObjectId, PinPolicy, Slot, TouchPolicy},
+    slot::{ObjectId, Slot},
     tlv,
     transport::{Session, TransportError},
 };
 
-/// PIV's application identifier without its version: SP 800-73-4 part 1 section 2.2.
-const AID: [u8; 5] = [0xA0, 0x00, 0x00, 0x03, 0x08];
-/// The algorithm identifier of P-256: SP 800-78-4 table 6-2.
-const P256: u8 = 0x11;
-/// The key reference of the PIV card application PIN.
-const PIN_REFERENCE: u8 = 0x80;
-
-const INS_VERIFY: u8 = 0x20;
-const INS_GENERAL_AUTHENTICATE: u8 = 0x87;
-const INS_SELECT: u8 = 0xA4;
-pub(crate) const INS_GET_DATA: u8 = 0xCB;
-pub(crate) const INS_PUT_DATA: u8 = 0xDB;
-const INS_GET_METADATA: u8 = 0xF7; // Yubico, as are all below
-const INS_GET_SERIAL: u8 = 0xF8;
-const INS_ATTEST: u8 = 0xF9;
-const INS_GET_VERSION: u8 = 0xFD;
-
 const CARD_PROOF_LABEL: &[u8] = b"keyward-card-proof-v1";
-
-/// A PIN of 6 to 8 bytes, padded as VERIFY wants it. Wiped when dropped.
-pub struct Pin(Secret);
-
-/// A PUK of 6 to 8 bytes. Wiped when dropped.
-pub struct Puk(Secret);
-
-struct Secret {
-    padded: Zeroizing<[u8; 8]>,
-    length: usize,
-}
-
-impl Secret {
-    fn new(bytes: &[u8]) -> Result<Self> {
-        let length = bytes.len();
-        let mut padded = Zeroizing::new([0xFF; 8]);
-        match padded.get_mut(..length) {
-            Some(start) if length >= 6 => start.copy_from_slice(bytes),
-            _ => return Err(Error::PinLength { length }),
-        }
-        Ok(Self { padded, length })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.padded.get(..self.length).unwrap_or_default()
-    }
-}
-
-impl Pin {
-    /// Takes a PIN, checking nothing but its length: what a PIN consists of is the card's matter.
-    ///
-    /// # Errors
-    /// [`Error::PinLength`], before any card is asked.
-    pub fn new(bytes: &[u8]) -> Result<Self> {
-        Secret::new(bytes).map(Self)
-    }
-
-    /// Its bytes, without padding.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.bytes()
-    }
-
-    /// Whether both are the same, in constant time.
-    pub(crate) fn equals(&self, other: &Pin) -> bool {
-        bool::from(self.0.padded.ct_eq(&*other.0.padded))
-    }
-}
-
-impl Puk {
-    /// Takes a PUK.
-    ///
-    /// # Errors
-    /// [`Error::PinLength`].
-    pub fn new(bytes: &[u8]) -> Result<Self> {
-        Secret::new(bytes).map(Self)
-    }
-
-    /// Eight random digits.
-    ///
-    /// # Errors
-    /// [`Error::Random`].
-    pub fn generate() -> Result<Self> {
-        let mut digits = Zeroizing::new([0u8; 8]);
-        for digit in digits.iter_mut() {
-            *digit = loop {
-                let mut byte = [0];
-                getrandom::fill(&mut byte).map_err(|_| Error::Random)?;
-                // 250 is the largest multiple of ten in a byte: no digit is likelier than another.
-                if let [value @ 0..250] = byte {
-                    break b'0' + value % 10;
-                }
-            };
-        }
-        Self::new(&*digits)
-    }
-
-    /// The bytes, for the person who has to write them down.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        self.0.bytes()
-    }
-}
-
-impl fmt::Debug for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pin(…)")
-    }
-}
-
-impl fmt::Debug for Puk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Puk(…)")
-    }
-}
 
 /// The x coordinate of an ECDH on P-256. Wiped when dropped.
 pub struct SharedSecret(Zeroizing<[u8; 32]>);
@@ -217,56 +107,7 @@ pub struct Piv<'c, S> {
 
 impl<S: fmt::Debug> fmt::Debug for Piv<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Piv").field("session", &self.client.session).field("state", &self.state).finish()
-    }
-}
-
-/// What GET METADATA says about a slot, PIN, PUK or management key (Yubico, firmware 5.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata {
-    /// The algorithm's byte; 11 is P-256.
-    pub algorithm: Option<u8>,
-    /// A key's policies.
-    pub policy: Option<(PinPolicy, TouchPolicy)>,
-    /// Whether the key was generated on the card; imported otherwise.
-    pub generated: Option<bool>,
-    /// The public key of a P-256 key.
-    pub point: Option<Point>,
-    /// Whether a PIN, PUK or management key is still the factory's.
-    pub is_default: Option<bool>,
-    /// Tries in all, and tries left, of a PIN or PUK.
-    pub tries: Option<(u8, u8)>,
-}
-
-impl Metadata {
-    /// Whether this is a P-256 key.
-    #[must_use]
-    pub fn is_p256(&self) -> bool {
-        self.algorithm == Some(P256)
-    }
-
-    fn parse(data: &[u8]) -> Option<Self> {
-        let byte = |tag| tlv::find(data, tag).and_then(|value| value.first().copied());
-        let pair = |tag| match tlv::find(data, tag) {
-            Some(&[a, b]) => Some((a, b)),
-            _ => None,
-        };
-        // Everything must be readable, even what is not looked for.
-        let mut rest = data;
-        while !rest.is_empty() {
-            rest = tlv::read(rest)?.1;
-        }
-        Some(Self {
-            algorithm: byte(0x01),
-            policy: pair(0x02)
-                .and_then(|(pin, touch)| Some((PinPolicy::from_byte(pin)?, TouchPolicy::from_byte(touch)?))),
-            generated: byte(0x03).map(|origin| origin == 1),
-            point: tlv::find(data, 0x04)
-                .and_then(|key| tlv::only(key, 0x86))
-                .and_then(|point| point.try_into().ok()),
-            is_default: byte(0x05).map(|is_default| is_default == 1),
-            tries: pair(0x06),
-        })
+        f.debug_struct("Piv").field("session", self.client.session()).field("state", &self.state).finish()
     }
 }
 
@@ -276,7 +117,7 @@ impl<'c> Session<'c> {
     /// # Errors
     /// [`Error::NotPiv`], [`Error::Removed`], [`Error::Reset`].
     pub fn select_piv(self) -> Result<Piv<'c, Locked>> {
-        let mut client = Client { session: self };
+        let mut client = Client::over(self);
         client.select_reconnecting()?;
         Ok(Piv { client, state: Locked(()), marker: PhantomData })
     }
@@ -306,7 +147,7 @@ impl<'c> Piv<'c, Locked> {
         getrandom::fill(&mut nonce).map_err(|_| Error::Random)?;
         let digest = card_proof_digest(vault_id, &nonce).ok_or(Error::VaultId)?;
         let answer = match self.client.card_proof(&digest) {
-            Err(TransportError::Reset) if self.client.session.reconnect_once() => {
+            Err(TransportError::Reset) if self.client.reconnect_once() => {
                 self.client.select()?;
                 self.client.card_proof(&digest)
             }
@@ -448,12 +289,7 @@ impl<S> Piv<'_, S> {
     /// # Errors
     /// [`Error::Status`] if the card does not answer the question.
     pub fn tries_left(&mut self) -> Result<Option<u8>> {
-        let answer = self.client.send(&Command::new(INS_VERIFY, 0x00, PIN_REFERENCE))?;
-        match answer.status {
-            StatusWord::SUCCESS => Ok(None),
-            StatusWord::BLOCKED => Ok(Some(0)),
-            status => status.tries_left().map(Some).ok_or(Error::Status { command: "VERIFY", status }),
-        }
+        self.client.tries_left()
     }
 
     /// A YubiKey's serial number; `None` if the card has no such command (so before firmware 5 too).
@@ -517,33 +353,6 @@ impl<S> Piv<'_, S> {
     }
 }
 
-/// The point of a P-256 key in a certificate.
-pub(crate) fn point(key: &x509_cert::spki::SubjectPublicKeyInfoOwned) -> Option<Point> {
-    let key = VerifyingKey::try_from(
-        x509_cert::spki::SubjectPublicKeyInfoRef::try_from(key.to_der().ok()?.as_slice()).ok()?,
-    );
-    key.ok()?.to_sec1_point(false).as_bytes().try_into().ok()
-}
-
-/// The value of `7C { 82 … }`.
-fn authentication_response(answer: &Response) -> Option<&[u8]> {
-    tlv::find(tlv::only(&answer.data, 0x7C)?, 0x82)
-}
-
-fn signature(answer: &Response) -> Result<Vec<u8>> {
-    let malformed = Error::Malformed { command: "GENERAL AUTHENTICATE" };
-    let Some(der) = authentication_response(answer) else { return Err(malformed) };
-    if Signature::from_der(der).is_err() {
-        return Err(malformed);
-    }
-    Ok(der.to_vec())
-}
-
-/// The commands, without states; the rooms of this crate that provision use it directly.
-pub(crate) struct Client<'c> {
-    session: Session<'c>,
-}
-
 impl<'c, S> Piv<'c, S> {
     /// Leaves the states behind, for provisioning.
     pub(crate) fn into_client(self) -> Client<'c> {
@@ -551,177 +360,14 @@ impl<'c, S> Piv<'c, S> {
     }
 }
 
-impl<'c> Client<'c> {
-    /// For a card whose PIV applet another connection of ours has selected, and will reset.
-    pub(crate) fn selected_elsewhere(session: Session<'c>) -> Self {
-        Self { session }
-    }
-
-    /// Ends without a reset although secrets were shown: the other connection needs what they unlocked and resets
-    /// the card itself.
-    pub(crate) fn leaves_reset_to_another(mut self) {
-        self.session.leaves_reset_to_another();
-    }
-}
-
-impl Client<'_> {
-    fn at(&self, error: TransportError) -> Error {
-        error.at(self.session.reader)
-    }
-
-    pub(crate) fn send(&mut self, command: &Command) -> Result<Response> {
-        command.send(self.session.transport()).map_err(|error| error.at(self.session.reader))
-    }
-
-    /// As [`Client::send`], for a command without answer.
-    pub(crate) fn run(&mut self, name: &'static str, command: &Command) -> Result<()> {
-        let status = self.send(command)?.status;
-        if status.is_success() { Ok(()) } else { Err(Error::Status { command: name, status }) }
-    }
-
-    /// From here on the session ends with a reset.
-    pub(crate) fn shows_secret(&mut self) {
-        self.session.shows_secret();
-    }
-
-    fn select_command() -> Command {
-        Command::new(INS_SELECT, 0x04, 0x00).data(AID.to_vec()).answers()
-    }
-
-    fn select_reconnecting(&mut self) -> Result<()> {
-        match Self::select_command().send(self.session.transport()) {
-            Err(TransportError::Reset) if self.session.reconnect_once() => self.select(),
-            answer => {
-                let answer = answer.map_err(|error| self.at(error))?;
-                self.selected(&answer)
-            }
-        }
-    }
-
-    fn select(&mut self) -> Result<()> {
-        let answer = self.send(&Self::select_command())?;
-        self.selected(&answer)
-    }
-
-    fn selected(&self, answer: &Response) -> Result<()> {
-        if answer.status.is_success() {
-            Ok(())
-        } else {
-            Err(Error::NotPiv { reader: self.session.reader.to_owned(), status: answer.status })
-        }
-    }
-
-    fn card_proof(&mut self, digest: &[u8; 32]) -> Result<Response, TransportError> {
-        self.general_authenticate(Slot::CardAuthentication, 0x81, digest)
-    }
-
-    /// A signature by 9E, which needs no PIN.
-    pub(crate) fn sign_with_card_key(&mut self, digest: &[u8; 32]) -> Result<Vec<u8>> {
-        let answer = self.card_proof(digest).map_err(|error| self.at(error))?;
-        if !answer.status.is_success() {
-            return Err(Error::NoCardProof { status: answer.status });
-        }
-        signature(&answer)
-    }
-
-    /// GENERAL AUTHENTICATE with P-256: the challenge (81) or the peer's point (85).
-    fn general_authenticate(
-        &mut self,
-        slot: Slot,
-        tag: u32,
-        input: &[u8],
-    ) -> Result<Response, TransportError> {
-        let mut template = vec![0x82, 0x00];
-        tlv::write(&mut template, tag, input);
-        let command = Command::new(INS_GENERAL_AUTHENTICATE, P256, slot.reference());
-        command.data(tlv::encode(0x7C, &template)).answers().send(self.session.transport())
-    }
-
-    pub(crate) fn verify(&mut self, pin: &Pin) -> Result<()> {
-        self.session.shows_secret();
-        let command = Command::new(INS_VERIFY, 0x00, PIN_REFERENCE).data(pin.0.padded.to_vec());
-        let status = self.send(&command)?.status;
-        match status {
-            StatusWord::SUCCESS => Ok(()),
-            StatusWord::BLOCKED => Err(Error::PinBlocked),
-            status => match status.tries_left() {
-                Some(0) => Err(Error::PinBlocked),
-                Some(tries_left) => Err(Error::WrongPin { tries_left }),
-                None => Err(Error::Status { command: "VERIFY", status }),
-            },
-        }
-    }
-
-    pub(crate) fn get_data(&mut self, object: ObjectId) -> Result<Response> {
-        let list = tlv::encode(0x5C, &object.tag());
-        self.send(&Command::new(INS_GET_DATA, 0x3F, 0xFF).data(list).answers())
-    }
-
-    /// An object's content; `None` if there is no such object or it is empty.
-    pub(crate) fn object(&mut self, object: ObjectId) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let answer = self.get_data(object)?;
-        match answer.status {
-            StatusWord::SUCCESS => {
-                let content =
-                    tlv::only(&answer.data, 0x53).ok_or(Error::Malformed { command: "GET DATA" })?;
-                Ok((!content.is_empty()).then(|| Zeroizing::new(content.to_vec())))
-            }
-            StatusWord::NOT_FOUND => Ok(None),
-            StatusWord::SECURITY_STATUS => Err(Error::PinRequired { what: object.to_string() }),
-            status => Err(Error::Status { command: "GET DATA", status }),
-        }
-    }
-
-    pub(crate) fn certificate(&mut self, slot: Slot) -> Result<Option<Vec<u8>>> {
-        let Some(content) = self.object(slot.certificate())? else { return Ok(None) };
-        let failed = |reason| Error::Certificate { slot, reason };
-        let certificate = tlv::find(&content, 0x70).ok_or(failed("it has no tag 70"))?;
-        if tlv::find(&content, 0x71).is_some_and(|info| info.first().is_some_and(|flags| flags & 0x01 != 0)) {
-            return Err(failed("it is compressed"));
-        }
-        Ok(Some(certificate.to_vec()))
-    }
-
-    pub(crate) fn serial(&mut self) -> Result<Option<u32>> {
-        let answer = self.send(&Command::new(INS_GET_SERIAL, 0, 0).answers())?;
-        if !answer.status.is_success() {
-            return Ok(None);
-        }
-        let bytes: [u8; 4] =
-            answer.data.as_slice().try_into().map_err(|_| Error::Malformed { command: "GET SERIAL" })?;
-        Ok(Some(u32::from_be_bytes(bytes)))
-    }
-
-    /// A card that is no YubiKey may answer FD with 9000 and nothing: that is no version either.
-    pub(crate) fn firmware(&mut self) -> Result<Option<Firmware>> {
-        let answer = self.send(&Command::new(INS_GET_VERSION, 0, 0).answers())?;
-        match (answer.status.is_success(), answer.data.as_slice()) {
-            (true, &[major, minor, patch]) => Ok(Some(Firmware { major, minor, patch })),
-            (true, [_, ..]) => Err(Error::Malformed { command: "GET VERSION" }),
-            _ => Ok(None),
-        }
-    }
-
-    /// GET METADATA of a slot, 80 (PIN), 81 (PUK) or 9B (management key). An empty 9000, as some cards answer
-    /// to anything, counts as not known.
-    pub(crate) fn metadata(&mut self, reference: u8) -> Result<Option<Metadata>> {
-        let answer = self.send(&Command::new(INS_GET_METADATA, 0x00, reference).answers())?;
-        if !answer.status.is_success() || answer.data.is_empty() {
-            return Ok(None);
-        }
-        Metadata::parse(&answer.data).map(Some).ok_or(Error::Malformed { command: "GET METADATA" })
-    }
-
-    pub(crate) fn attest(&mut self, slot: Slot) -> Result<Option<Vec<u8>>> {
-        let answer = self.send(&Command::new(INS_ATTEST, slot.reference(), 0x00).answers())?;
-        Ok((answer.status.is_success() && !answer.data.is_empty()).then(|| answer.data.to_vec()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{Card, Transport};
+    use crate::{
+        client::{INS_GENERAL_AUTHENTICATE, P256},
+        slot::{PinPolicy, TouchPolicy},
+        transport::{Card, Transport},
+    };
     use p256::ecdsa::{SigningKey, signature::hazmat::PrehashSigner};
     use proptest::prelude::*;
 

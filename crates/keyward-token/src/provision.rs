@@ -10,31 +10,29 @@
 //!   is set, a management key is stored before it is set.
 //! - A key in 9E is adopted, never replaced.
 //!
-//! Run again after an interruption, with the same options, the enrolment goes on where it was. For that it notes its
-//! intent on the token (object 5FFF4B, removed at the end) before it generates keys: `keyward-enrol-v1`, the
-//! signing slot's reference, and for 82, 83 and the signing slot the SHA-256 of the key that was there before, or
-//! zeros: 113 bytes. A key that differs from the one noted was made by the interrupted run. On a token that is enrolled already
-//! everything is found done.
+//! Run again after an interruption, with the same options, the enrolment goes on where it was: its intent stands on the
+//! token, see `plan.rs`. On a token that is enrolled already everything is found done.
 
 use p256::{SecretKey, ecdsa::signature::hazmat::PrehashSigner, elliptic_curve::sec1::ToSec1Point};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+pub use crate::inventory::{Inventory, Occupied, inspect};
 use crate::{
     Point,
-    advisory::{Advisory, Firmware, advisories},
+    advisory::Firmware,
     attest::{self, Attestation, Verdict},
     certificate::{self, Issuer, Role, Subject},
     error::{Error, Result},
-    piv::{Client, Pin, Puk},
+    inventory::{Key, KnownKey, inventory, key_in},
+    pin::{Pin, Puk},
+    plan::{Intent, Plan, plan},
     seed::{EncapsulationKey, SeedError, Seeds},
     slot::{ObjectId, PinPolicy, Slot, TouchPolicy},
     transport::Card,
     yubico::{self, Admin, Device, ManagementKey},
 };
-
-const INTENT: &[u8; 16] = b"keyward-enrol-v1";
 
 /// What the token's secrets are now, where it cannot tell or they are not the factory's.
 #[derive(Debug, Default)]
@@ -145,44 +143,6 @@ pub enum Stage {
     Attestation,
 }
 
-/// What is on a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inventory {
-    /// The reader it is in.
-    pub reader: String,
-    /// Its serial number.
-    pub serial: u32,
-    /// Its firmware.
-    pub firmware: Firmware,
-    /// Weaknesses published for that firmware.
-    pub advisories: Vec<Advisory>,
-    /// The slots that hold something.
-    pub slots: Vec<Occupied>,
-    /// Whether the PIN is the factory's, if the token can tell.
-    pub factory_pin: Option<bool>,
-    /// Whether the PUK is.
-    pub factory_puk: Option<bool>,
-    /// Whether the management key is.
-    pub factory_management_key: Option<bool>,
-    /// Tries of the PIN: in all, and left.
-    pub pin_tries: Option<(u8, u8)>,
-    /// An enrolment was interrupted on this token.
-    pub unfinished: bool,
-}
-
-/// A slot that holds something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Occupied {
-    /// The slot.
-    pub slot: Slot,
-    /// Its P-256 key, if it is one and the token tells.
-    pub point: Option<Point>,
-    /// Its certificate's subject, if there is one that can be read.
-    pub subject: Option<String>,
-    /// Whether Keyward made key and certificate.
-    pub ours: bool,
-}
-
 /// An enrolled token.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -215,187 +175,6 @@ pub struct Enrolled {
     pub verdict: Verdict,
     /// The PUK, if this run set one.
     pub puk: Option<Puk>,
-}
-
-/// Looks at a YubiKey and changes nothing.
-///
-/// # Errors
-/// [`Error::NotYubiKey`], [`Error::Busy`] and what else finding a token can meet.
-pub fn inspect(reader: &str) -> Result<Inventory> {
-    inventory(&Device::find(reader)?)
-}
-
-fn inventory(device: &Device) -> Result<Inventory> {
-    let slots = device.read(|client| {
-        let mut slots = Vec::new();
-        for slot in Slot::all() {
-            slots.extend(content(device, client, slot)?);
-        }
-        Ok(slots)
-    })?;
-    Ok(Inventory {
-        reader: device.reader.clone(),
-        serial: device.serial,
-        firmware: device.firmware,
-        advisories: advisories(device.firmware),
-        slots,
-        factory_pin: device.is_factory(yubico::PIN)?,
-        factory_puk: device.is_factory(yubico::PUK)?,
-        factory_management_key: device.is_factory(yubico::MANAGEMENT)?,
-        pin_tries: device.metadata(yubico::PIN)?.and_then(|metadata| metadata.tries),
-        unfinished: device.read(|client| Ok(Intent::read(client)?.is_some()))?,
-    })
-}
-
-fn content(device: &Device, client: &mut Client<'_>, slot: Slot) -> Result<Option<Occupied>> {
-    let key = key_in(device, client, slot)?;
-    let certificate = match client.certificate(slot) {
-        Ok(certificate) => certificate,
-        // There is something; what it says cannot be read.
-        Err(Error::Certificate { .. }) => Some(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    if matches!(key, Key::None) && certificate.is_none() {
-        return Ok(None);
-    }
-    let point = key.known().map(|key| key.point);
-    let ours = match (&point, &certificate) {
-        (Some(point), Some(der)) => certificate::is_ours(der, point),
-        _ => false,
-    };
-    Ok(Some(Occupied { slot, point, subject: certificate.as_deref().and_then(certificate::subject), ours }))
-}
-
-/// What is known of a slot's key.
-enum Key {
-    None,
-    /// A P-256 key.
-    P256(KnownKey),
-    /// Of another kind, or nothing tells.
-    Other,
-}
-
-struct KnownKey {
-    point: Point,
-    policy: Option<(PinPolicy, TouchPolicy)>,
-    generated: bool,
-}
-
-impl Key {
-    fn known(&self) -> Option<&KnownKey> {
-        match self {
-            Self::P256(key) => Some(key),
-            _ => None,
-        }
-    }
-}
-
-/// Firmware since 5.3 tells by GET METADATA; before, an attestation shows a generated key, and an imported one cannot be seen
-/// at all but for its certificate.
-fn key_in(device: &Device, client: &mut Client<'_>, slot: Slot) -> Result<Key> {
-    if device.firmware.has_metadata() {
-        let Some(metadata) = client.metadata(slot.reference())? else { return Ok(Key::None) };
-        return Ok(match (metadata.is_p256(), metadata.point) {
-            (true, Some(point)) => Key::P256(KnownKey {
-                point,
-                policy: metadata.policy,
-                generated: metadata.generated == Some(true),
-            }),
-            _ => Key::Other,
-        });
-    }
-    let Some(der) = client.attest(slot)? else { return Ok(Key::None) };
-    Ok(match attest::claims(&der) {
-        Ok(claims) => Key::P256(KnownKey {
-            point: claims.point,
-            policy: Some((claims.pin_policy, claims.touch_policy)),
-            generated: true,
-        }),
-        Err(_) => Key::Other,
-    })
-}
-
-/// What an enrolment has set out to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Intent {
-    signing: Slot,
-    /// Digests of the keys that were in 82, 83 and the signing slot before.
-    before: [[u8; 32]; 3],
-}
-
-impl Intent {
-    fn encode(&self) -> Vec<u8> {
-        [INTENT.as_slice(), &[self.signing.reference()], self.before.as_flattened()].concat()
-    }
-
-    fn parse(content: &[u8]) -> Option<Self> {
-        let (&reference, digests) = content.strip_prefix(INTENT)?.split_first()?;
-        let (digests, []) = digests.as_chunks::<32>() else { return None };
-        let signing = Slot::new(reference).filter(|slot| Slot::for_signing().any(|other| other == *slot))?;
-        Some(Self { signing, before: digests.try_into().ok()? })
-    }
-
-    fn read(client: &mut Client<'_>) -> Result<Option<Self>> {
-        let occupied = Error::ObjectOccupied { object: ObjectId::ENROLMENT };
-        match client.object(ObjectId::ENROLMENT)? {
-            Some(content) => Self::parse(&content).map(Some).ok_or(occupied),
-            None => Ok(None),
-        }
-    }
-}
-
-/// Which keys to make.
-enum Plan {
-    /// The slots are free, or may be overwritten: `clear` names those with something in them.
-    Begin { intent: Intent, clear: Vec<Slot> },
-    /// An interrupted run goes on.
-    Resume(Intent),
-    /// All keys are there, by their certificates.
-    Enrolled { signing: Slot },
-}
-
-impl Plan {
-    fn signing(&self) -> Slot {
-        match self {
-            Self::Begin { intent, .. } | Self::Resume(intent) => intent.signing,
-            Self::Enrolled { signing } => *signing,
-        }
-    }
-}
-
-fn plan(device: &Device, inventory: &Inventory, overwrite: bool) -> Result<Plan> {
-    if let Some(intent) = device.read(Intent::read)? {
-        return Ok(Plan::Resume(intent));
-    }
-    let find = |slot: Slot| inventory.slots.iter().find(|occupied| occupied.slot == slot);
-    let is_ours = |slot: Slot| find(slot).is_some_and(|occupied| occupied.ours);
-    let ours = Slot::for_signing().find(|slot| is_ours(*slot));
-    if let Some(signing) = ours
-        && is_ours(Slot::ARCHIVE)
-        && is_ours(Slot::CUSTODY)
-        && !overwrite
-    {
-        return Ok(Plan::Enrolled { signing });
-    }
-    let occupied: Vec<_> =
-        [Slot::ARCHIVE, Slot::CUSTODY].into_iter().filter(|slot| find(*slot).is_some()).collect();
-    if !occupied.is_empty() && !overwrite {
-        return Err(Error::Occupied { slots: occupied });
-    }
-    // A signing key of ours whose companions are gone may still be a vault's admin: it goes only with `overwrite`.
-    let replaced = ours.filter(|_| overwrite);
-    let signing = replaced
-        .or_else(|| Slot::for_signing().find(|slot| find(*slot).is_none()))
-        .ok_or(Error::NoSigningSlot)?;
-    let before = [Slot::ARCHIVE, Slot::CUSTODY, signing].map(|slot| {
-        find(slot)
-            .and_then(|occupied| occupied.point)
-            .map(|point| Sha256::digest(point).into())
-            .unwrap_or_default()
-    });
-    let mut clear = occupied;
-    clear.extend(replaced);
-    Ok(Plan::Begin { intent: Intent { signing, before }, clear })
 }
 
 /// Enrols the YubiKey in a reader. See the head of this module.
@@ -532,8 +311,12 @@ impl Enrolment<'_> {
         let current = match (factory, &self.options.current.puk) {
             (Some(true), _) => yubico::FACTORY_PUK,
             (None, None) => return Err(Error::SecretNeeded { secret: "PUK" }),
-            // One that its owner chose stays, unless both the old and the new are given.
-            (_, Some(current)) if self.options.new_puk.is_some() => current.expose(),
+            // One that its owner chose stays, unless both the old and the new are given; the factory's goes.
+            (_, Some(current))
+                if self.options.new_puk.is_some() || current.expose() == yubico::FACTORY_PUK =>
+            {
+                current.expose()
+            }
             _ => {
                 self.done(Stage::Puk)?;
                 return Ok(None);
@@ -832,26 +615,5 @@ pub fn round_trip(reader: &str, slot: Slot, key: &Point, pin: &Pin) -> Result<()
         Ok(())
     } else {
         Err(Error::RoundTrip { slot })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_intent_has_one_encoding() {
-        let intent = Intent { signing: Slot::Signature, before: [[1; 32], [0; 32], [3; 32]] };
-        let content = intent.encode();
-        assert_eq!(content.len(), 113);
-        assert_eq!(Intent::parse(&content), Some(intent));
-        for cut in 0..content.len() {
-            assert_eq!(Intent::parse(&content[..cut]), None, "{cut}");
-        }
-        let mut other = content.clone();
-        other[16] = 0x82;
-        assert_eq!(Intent::parse(&other), None, "82 is no signing slot");
-        other.push(0);
-        assert_eq!(Intent::parse(&other), None);
     }
 }

@@ -27,8 +27,9 @@ use crate::{
     Point,
     advisory::Firmware,
     apdu::{Command, StatusWord},
+    client::{self, Client, INS_PUT_DATA, Metadata},
     error::{Error, Result},
-    piv::{self, Client, INS_PUT_DATA, Metadata, Pin, Puk},
+    pin::{Pin, Puk},
     slot::{ObjectId, PinPolicy, Slot, TouchPolicy},
     tlv,
     transport::{Card, TransportError},
@@ -191,6 +192,9 @@ impl Device {
             (StatusWord::BLOCKED, ..) | (_, Some(0), _) => Err(Error::PinBlocked),
             (_, Some(tries_left), PUK) => Err(Error::WrongPuk { tries_left }),
             (_, Some(tries_left), _) => Err(Error::WrongPin { tries_left }),
+            (StatusWord::WRONG_DATA | StatusWord::CONDITIONS, ..) => {
+                Err(Error::SecretRefused { secret: if reference == PUK { "PUK" } else { "PIN" }, status })
+            }
             _ => Err(Error::Status { command: "CHANGE REFERENCE DATA", status }),
         }
     }
@@ -238,7 +242,7 @@ impl Device {
             yubikey::Error::PcscError { inner: Some(error) } => TransportError::from(error).at(&self.reader),
             // Its list of readers does not have ours any more.
             yubikey::Error::NotFound => TransportError::Removed.at(&self.reader),
-            source => Error::Provision { step, source },
+            source => Error::Provision { step, source: Box::new(source) },
         }
     }
 }
@@ -313,7 +317,7 @@ impl Admin {
         let key = self.run("generating a key", |yubikey| {
             yk::generate(yubikey, id, yk::AlgorithmId::EccP256, pin, touch)
         })?;
-        piv::point(&key).ok_or(Error::Malformed { command: "GENERATE ASYMMETRIC KEY PAIR" })
+        client::point(&key).ok_or(Error::Malformed { command: "GENERATE ASYMMETRIC KEY PAIR" })
     }
 
     /// PUT DATA, SP 800-73-4 part 2 section 3.3.1; an empty content deletes the object. Every buffer is wiped.

@@ -337,6 +337,11 @@ fn secrets_of_the_factory_and_odd_names_are_refused() {
             Err(Error::FactorySecret { secret: "PUK" })
         ));
         assert!(matches!(refused(EnrollOptions::new("a,O=b", pin())), Err(Error::Name { .. })));
+        // Two paddings in the middle are no PIN for any card.
+        assert!(matches!(
+            refused(EnrollOptions::new("alice", Pin::new(b"12\xFF\xFF5678").unwrap())),
+            Err(Error::SecretRefused { secret: "PIN", .. })
+        ));
         assert_eq!(inspect(&name).unwrap().factory_pin, Some(true));
     });
 }
@@ -367,8 +372,26 @@ fn older(firmware: &str) {
             Err(error) => panic!("{error:?}"),
         };
         assert_eq!(token.verdict, Verdict::Emulated);
+        assert!(token.puk.is_some(), "the factory's PUK does not stay");
         works(&name, &token);
+        // Run again with what is in force now: nothing is left to do, and no try is spent on it.
+        let now = EnrollOptions {
+            current: CurrentSecrets {
+                pin: Some(pin()),
+                puk: token.puk.as_ref().map(copy),
+                management_key: None,
+            },
+            ..options()
+        };
+        same(&token, &enrolled(&name, &now).unwrap());
+        let tries = |piv: &mut keyward_token::Piv<'_, keyward_token::Locked>| piv.tries_left().unwrap();
+        let mut card = Card::open(&name).unwrap();
+        assert_eq!(tries(&mut card.begin().unwrap().select_piv().unwrap()), Some(3));
     });
+}
+
+fn copy(puk: &Puk) -> Puk {
+    Puk::new(puk.expose()).unwrap()
 }
 
 #[test]
