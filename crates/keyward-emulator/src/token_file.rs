@@ -5,6 +5,7 @@
 //! and who opens the name afterwards checks that what it locked still has the name.
 
 use std::{
+    fmt,
     fs::File,
     io::{Read, Write},
     os::unix::fs::MetadataExt,
@@ -18,7 +19,6 @@ use zeroize::Zeroizing;
 use crate::{Card, Error, Firmware, Result, Touch, card::status::Sw};
 
 /// A card and the file that keeps it; mode 0600, since test keys are in it.
-#[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
     lock: File,
@@ -115,6 +115,15 @@ impl TokenFile {
     }
 }
 
+impl fmt::Debug for TokenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFile")
+            .field("path", &self.path)
+            .field("card", &self.card)
+            .finish_non_exhaustive()
+    }
+}
+
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -175,6 +184,16 @@ mod tests {
         assert!(matches!(TokenFile::open(&path), Err(Error::InUse { .. })));
         drop(token);
         assert_eq!(TokenFile::open(&path).unwrap().transmit(&hex!("00fd0000")), hex!("6d00"));
+    }
+
+    #[test]
+    fn what_is_printed_of_a_token_is_public() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.token");
+        let token = TokenFile::create(&path, 1, firmware()).unwrap();
+        let shown = format!("{token:?}");
+        assert!(shown.contains("a.token") && shown.contains("serial: 1"), "{shown}");
+        assert!(shown.len() < 300, "{shown}");
     }
 
     #[test]
