@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 pub struct Cli {
     /// The vault's folder.
-    #[arg(long, global = true, env = "KEYWARD_VAULT", value_name = "VAULT")]
+    #[arg(long, global = true, env = "KEYWARD_VAULT", hide_env_values = true, value_name = "VAULT")]
     pub vault: Option<PathBuf>,
     /// Say nothing on the terminal but errors and what a person must do.
     #[arg(long, short, global = true)]

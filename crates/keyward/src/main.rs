@@ -9,6 +9,7 @@
     reason = "in a program nothing is reachable from outside; `pub` marks a room's door"
 )]
 
+mod attested;
 mod cli;
 mod commands;
 mod enrolling;

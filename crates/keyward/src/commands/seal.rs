@@ -10,7 +10,7 @@ use crate::interrupt::LongStep;
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::vault_folder;
+use crate::{attested, vault_folder};
 
 const SAFE: &str = "Nothing was written.";
 /// Notices that are shown one by one.
@@ -24,6 +24,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     let state = State::find()?;
     let vault = vault_folder::open_trusted(ui, &state, vault)?;
     vault.check_expiry_for_sealing(ui)?;
+    attested::check_all(vault.verified())?;
     let recipients = vault.recipients();
     let options = SealOptions {
         level: args.level,

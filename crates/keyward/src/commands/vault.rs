@@ -211,6 +211,10 @@ fn check(vault: &Trusted, args: &JsonArgs) -> Result<()> {
 }
 
 fn check_token(name: &str, token: &Token, findings: &mut Vec<(Level, String)>) {
+    if let Err(reason) = crate::attested::check(token) {
+        findings.push((Level::Error, format!("{name}: {reason}")));
+        return;
+    }
     findings.push(match token.verdict {
         Verdict::Verified => {
             (Level::Good, format!("{name}: attested by Yubico, touch {}", token.touch_policy))
