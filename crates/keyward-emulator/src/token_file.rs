@@ -5,10 +5,11 @@
 //! and who opens the name afterwards checks that what it locked still has the name.
 
 use std::{
+    ffi::OsString,
     fmt,
     fs::File,
     io::{Read, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -66,6 +67,7 @@ impl TokenFile {
             file.read_to_end(&mut saved).map_err(Error::io(path))?;
             let card = Card::from_json(&saved)
                 .map_err(|error| Error::TokenFile { path: path.to_owned(), reason: error.to_string() })?;
+            remove_leftovers(path);
             return Ok(Self { path: path.to_owned(), lock: file, card, saved });
         }
         Err(in_use())
@@ -131,10 +133,36 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
+/// How the name of a file ends that is not yet the token.
+const UNFINISHED: &str = ".unfinished";
+
+fn unfinished_prefix(path: &Path) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push(".");
+    prefix
+}
+
+/// Removes what killed writers of this token left. Its lock is ours, so nobody is writing one now; what cannot be
+/// removed does no harm.
+fn remove_leftovers(path: &Path) {
+    let prefix = unfinished_prefix(path);
+    for entry in std::fs::read_dir(folder(path)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.as_bytes().starts_with(prefix.as_bytes()) && name.as_bytes().ends_with(UNFINISHED.as_bytes())
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A locked, synced file in the same folder, still without the name.
 fn written_beside(path: &Path, content: &[u8]) -> Result<NamedTempFile> {
-    let mut file =
-        NamedTempFile::with_prefix_in(".keyward-emulator-", folder(path)).map_err(Error::io(path))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(&unfinished_prefix(path))
+        .suffix(UNFINISHED)
+        .tempfile_in(folder(path))
+        .map_err(Error::io(path))?;
     flock(file.as_file(), FlockOperation::NonBlockingLockExclusive)
         .map_err(|errno| Error::io(path)(errno.into()))?;
     file.write_all(content).map_err(Error::io(path))?;
@@ -184,6 +212,19 @@ mod tests {
         assert!(matches!(TokenFile::open(&path), Err(Error::InUse { .. })));
         drop(token);
         assert_eq!(TokenFile::open(&path).unwrap().transmit(&hex!("00fd0000")), hex!("6d00"));
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_at_the_next_opening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.token");
+        drop(TokenFile::create(&path, 1, firmware()).unwrap());
+        let (left, kept) =
+            (folder.path().join(".a.token.x1.unfinished"), folder.path().join(".b.token.x1.unfinished"));
+        std::fs::write(&left, "half").unwrap();
+        std::fs::write(&kept, "another's").unwrap();
+        TokenFile::open(&path).unwrap();
+        assert!(!left.exists() && kept.exists() && path.exists());
     }
 
     #[test]
