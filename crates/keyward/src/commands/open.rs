@@ -110,7 +110,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
 /// No such file; a folder; a file that is no archive.
 pub fn sealed(path: &Path) -> Result<Sealed> {
     if path.is_dir() {
-        return Err(Failure::new(Kind::NotFound, format!("{} is a folder, not an archive.", path.display()))
+        return Err(Failure::new(Kind::NotVerified, format!("{} is a folder, not an archive.", path.display()))
             .hint("Name the sealed file."));
     }
     Sealed::open(path).map_err(|error| archive_failure(&path.display().to_string(), SAFE, error))
