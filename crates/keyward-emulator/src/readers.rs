@@ -3,7 +3,11 @@
 //! The rules are those of pcsc-lite's daemon (`winscard.c`, `readerfactory.c`, `winscard_svc.c`), since its
 //! library sits at the other end: who resets a card leaves an event at every handle on it, a transaction keeps others out,
 //! an exclusive connection is a lock for its whole life, and a client that dies inside a transaction leaves a reset
-//! card. This room knows no socket and no message; `pcsclite` speaks for it.
+//! card. Rooms: `pcsc` (the interface's words), `table` (what there is, and its steps); here is who may do what when,
+//! who waits and who is told. It knows no socket and no message; `pcsclite` speaks for it.
+
+mod pcsc;
+mod table;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,8 +15,11 @@ use std::{
     time::Duration,
 };
 
+pub use self::pcsc::TokenStatus;
+pub(crate) use self::pcsc::{ClientId, Code, Disposition, Outcome, ReaderView, Share};
+use self::table::{Handle, HandleState, Lock, Reader, Table, fresh, next_event, printable};
 use crate::{
-    Error, Firmware, Result, Touch,
+    Error, Result, Touch,
     fault::RemoveAt,
     token_file::TokenFile,
     trace::{Redactor, Trace},
@@ -29,130 +36,12 @@ pub(crate) const ATR: [u8; 23] = [
 
 /// How long BEGIN TRANSACTION waits before it lets the client ask again.
 const TRANSACTION_WAIT: Duration = Duration::from_millis(200);
-
-/// A result code of the PC/SC interface, `pcsclite.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Code(pub(crate) u32);
-
-impl Code {
-    pub(crate) const SUCCESS: Code = Code(0);
-    pub(crate) const CANCELLED: Code = Code(0x8010_0002);
-    pub(crate) const INVALID_HANDLE: Code = Code(0x8010_0003);
-    pub(crate) const INSUFFICIENT_BUFFER: Code = Code(0x8010_0008);
-    pub(crate) const UNKNOWN_READER: Code = Code(0x8010_0009);
-    pub(crate) const SHARING_VIOLATION: Code = Code(0x8010_000B);
-    pub(crate) const PROTO_MISMATCH: Code = Code(0x8010_000F);
-    pub(crate) const INVALID_VALUE: Code = Code(0x8010_0011);
-    pub(crate) const NOT_TRANSACTED: Code = Code(0x8010_0016);
-    pub(crate) const READER_UNAVAILABLE: Code = Code(0x8010_0017);
-    pub(crate) const SERVICE_STOPPED: Code = Code(0x8010_001E);
-    pub(crate) const UNSUPPORTED_FEATURE: Code = Code(0x8010_001F);
-    pub(crate) const RESET_CARD: Code = Code(0x8010_0068);
-}
-
-/// How a handle shares its card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Share {
-    Exclusive,
-    Shared,
-    Direct,
-}
-
-/// What happens to the card at a disconnect, a reconnect or a transaction's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disposition {
-    Leave,
-    Reset,
-    Unpower,
-    Eject,
-}
-
-impl Disposition {
-    /// Reset and power loss are one to a card: all it was shown is forgotten.
-    fn resets(self) -> bool {
-        matches!(self, Self::Reset | Self::Unpower)
-    }
-}
-
-/// A reader as clients see it.
-#[derive(Clone, Debug)]
-pub(crate) struct ReaderView {
-    pub(crate) name: String,
-    pub(crate) events: u32,
-    /// −1: held exclusively; else how many share it.
-    pub(crate) sharing: i32,
-}
-
-/// A reader as the test's hand sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenStatus {
-    /// The reader's name while the token is in.
-    pub reader: String,
-    /// The token's serial number.
-    pub serial: u32,
-    /// The token's firmware.
-    pub firmware: Firmware,
-    /// Whether it is plugged in.
-    pub inserted: bool,
-    /// How many connections are open to it.
-    pub connections: usize,
-}
-
-/// Names a client for as long as its socket lives.
-pub(crate) type ClientId = u64;
-
-struct Reader {
-    name: String,
-    token: TokenFile,
-    redactor: Redactor,
-    inserted: bool,
-    events: u32,
-    exclusive: bool,
-    shared: i32,
-    lock: Option<Lock>,
-}
-
-struct Lock {
-    handle: i32,
-    depth: u32,
-}
-
-struct Handle {
-    client: ClientId,
-    context: u32,
-    reader: usize,
-    state: HandleState,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum HandleState {
-    Good,
-    /// The card was reset by someone; until a reconnect every use says so.
-    Reset,
-    /// The token was pulled out; only disconnecting is left.
-    Gone,
-}
-
-struct Table {
-    readers: Vec<Reader>,
-    handles: HashMap<i32, Handle>,
-    contexts: HashMap<u32, ClientId>,
-    waiting: HashSet<ClientId>,
-    /// How often a reader came or went.
-    events: u32,
-    touch: Touch,
-    remove_at: RemoveAt,
-    trace: Option<Trace>,
-}
-
 /// The table, shared by every client's thread.
 pub(crate) struct Readers {
     table: Mutex<Table>,
     changed: Condvar,
     notify: Box<dyn Fn(ClientId, Code) + Send + Sync>,
 }
-
-type Outcome<T> = std::result::Result<T, Code>;
 
 impl Readers {
     /// Plugs the tokens in, each in a reader of its own. `notify` tells a waiting client of a change.
@@ -519,131 +408,4 @@ impl Readers {
         });
         (table.touch, tokens.collect())
     }
-}
-
-impl Table {
-    fn view(&self) -> Vec<Option<ReaderView>> {
-        let view = |reader: &Reader| {
-            reader.inserted.then(|| ReaderView {
-                name: reader.name.clone(),
-                events: reader.events,
-                sharing: if reader.exclusive { -1 } else { reader.shared },
-            })
-        };
-        self.readers.iter().map(view).collect()
-    }
-
-    /// The reader of a client's handle, whatever happened to the card.
-    fn index_of(&self, client: ClientId, handle: i32) -> Outcome<usize> {
-        match self.handles.get(&handle) {
-            Some(known) if known.client != client => Err(Code::INVALID_HANDLE),
-            Some(known) if known.state == HandleState::Gone => Err(Code::READER_UNAVAILABLE),
-            Some(known) => Ok(known.reader),
-            None => Err(Code::INVALID_HANDLE),
-        }
-    }
-
-    /// The reader of a client's handle, unless the card was reset under it.
-    fn use_handle(&mut self, client: ClientId, handle: i32) -> Outcome<usize> {
-        let index = self.index_of(client, handle)?;
-        match self.handles.get(&handle) {
-            Some(known) if known.state == HandleState::Reset => Err(Code::RESET_CARD),
-            _ => Ok(index),
-        }
-    }
-
-    fn check_lock(&self, index: usize, handle: i32) -> Outcome<()> {
-        match self.readers.get(index).and_then(|reader| reader.lock.as_ref()) {
-            Some(lock) if lock.handle != handle => Err(Code::SHARING_VIOLATION),
-            _ => Ok(()),
-        }
-    }
-
-    /// Resets the card; every handle on it will hear of it.
-    fn reset(&mut self, index: usize) {
-        if let Some(reader) = self.readers.get_mut(index) {
-            reader.token.power_cycle();
-        }
-        for handle in self.handles.values_mut().filter(|handle| handle.reader == index) {
-            if handle.state == HandleState::Good {
-                handle.state = HandleState::Reset;
-            }
-        }
-    }
-
-    fn remove(&mut self, index: usize) {
-        let Some(reader) = self.readers.get_mut(index) else { return };
-        reader.inserted = false;
-        reader.events = reader.events.wrapping_add(1);
-        reader.exclusive = false;
-        reader.shared = 0;
-        reader.lock = None;
-        reader.token.power_cycle();
-        self.events = next_event(self.events);
-        for handle in self.handles.values_mut().filter(|handle| handle.reader == index) {
-            handle.state = HandleState::Gone;
-        }
-    }
-
-    fn close(&mut self, handle: i32, disposition: Disposition) {
-        let Some(closed) = self.handles.remove(&handle) else { return };
-        if closed.state == HandleState::Gone {
-            return;
-        }
-        if let Some(reader) = self.readers.get_mut(closed.reader) {
-            let held = reader.lock.as_ref().is_some_and(|lock| lock.handle == handle);
-            if held {
-                reader.lock = None;
-            }
-            if held && reader.exclusive {
-                reader.exclusive = false;
-            } else {
-                reader.shared -= 1;
-            }
-        }
-        if disposition.resets() {
-            self.reset(closed.reader);
-        }
-    }
-
-    /// Closes handles whose owner is gone. One inside a transaction may have left a PIN verified: that card is reset.
-    fn abandon(&mut self, of: impl Fn(&Handle) -> bool) {
-        let abandoned: Vec<i32> =
-            self.handles.iter().filter(|(_, handle)| of(handle)).map(|(&id, _)| id).collect();
-        for id in abandoned {
-            let held = self.handles.get(&id).is_some_and(|handle| {
-                let lock = self.readers.get(handle.reader).and_then(|reader| reader.lock.as_ref());
-                handle.state == HandleState::Good && lock.is_some_and(|lock| lock.handle == id)
-            });
-            self.close(id, if held { Disposition::Reset } else { Disposition::Leave });
-        }
-    }
-
-    fn find(&self, which: &str) -> Result<usize> {
-        self.readers
-            .iter()
-            .position(|reader| reader.name == which || which.parse() == Ok(reader.token.serial()))
-            .ok_or_else(|| Error::Control(format!("no reader or serial is called {}", printable(which))))
-    }
-}
-
-/// Counts comings and goings from 1 to 32,767 and round again, as clients keep them in a signed 16-bit field.
-fn next_event(events: u32) -> u32 {
-    events % 0x7FFF + 1
-}
-
-/// Text from outside without control characters.
-fn printable(text: &str) -> String {
-    text.escape_debug().to_string()
-}
-
-/// A random number that is free; random, so that a stale handle from before does not fit by chance.
-fn fresh(free: impl Fn(u32) -> bool) -> Outcome<u32> {
-    for _ in 0..64 {
-        let number = getrandom::u32().map_err(|_| Code::INVALID_VALUE)? & 0x7FFF_FFFF;
-        if number != 0 && free(number) {
-            return Ok(number);
-        }
-    }
-    Err(Code::INVALID_VALUE)
 }
