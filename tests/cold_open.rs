@@ -75,7 +75,7 @@ fn an_impostor_with_alices_serial_gets_no_pin() {
             .emulator()
             .token(impostor)
             .trace(trace.clone())
-            .keyward(["open", "letter.age", "-C", "out"])
+            .keyward(["open", "letter.age", "-o", "out"])
             .go()
             .failure()
             .calm_error()

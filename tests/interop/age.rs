@@ -48,16 +48,6 @@ fn what_age_seals_opens_by_touch() {
 }
 
 #[test]
-fn what_age_seals_with_armor_opens_by_touch() {
-    for suite in SUITES {
-        let sandbox = vault_with_recipients(suite);
-        sandbox.write("plain", "in armor\n");
-        sandbox.run(peer(Peer::Age)).args(["-a", "-R", "r.txt", "-o", "stock.age", "plain"]).go().success();
-        opens_with_each_token(&sandbox, "stock.age", b"in armor\n");
-    }
-}
-
-#[test]
 fn what_age_encryption_for_typescript_seals_opens_by_touch() {
     for suite in SUITES {
         let sandbox = vault_with_recipients(suite);

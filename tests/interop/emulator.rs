@@ -146,97 +146,75 @@ fn yubico_piv_tool_reads_firmware_5_7() {
 }
 
 #[test]
-fn yubico_piv_tool_reads_generates_and_signs() {
+fn yubico_piv_tool_generates_signs_and_agrees_on_keys() {
     let sandbox = older_token();
     let tool = |arguments: &[&str]| {
         sandbox.emulator().token("alice.token").run("yubico-piv-tool").args(arguments).go()
     };
-    tool(&["-a", "status"]).success().stdout_has("Serial Number:\t11110001").stdout_has("PIN tries left:\t3");
-    tool(&["-a", "version"]).success().stdout_has("5.4.3");
     tool(&["-a", "generate", "-s", "9a", "-A", "ECCP256", "--pin-policy=once", "-o", "9a.pem"]).success();
-    tool(&[
-        "-a",
-        "verify-pin",
-        "-P",
-        FACTORY_PIN,
-        "-a",
-        "selfsign-certificate",
-        "-s",
-        "9a",
-        "-S",
-        "/CN=alice/",
-        "-i",
-        "9a.pem",
-        "-o",
-        "9a.crt",
-    ])
-    .success();
-    // OpenSSL checks the card's signature.
+    certify(&sandbox);
+    tool(&["-a", "status"]).success().stdout_has("Version:\t5.4.3").stdout_has("CN=alice");
+    tool(&["-a", "verify-pin", "-P", FACTORY_PIN, "-a", "test-signature", "-s", "9a", "-i", "9a.crt"])
+        .success()
+        .stderr_has("Successful ECDSA verification.");
+    tool(&["-a", "verify-pin", "-P", FACTORY_PIN, "-a", "test-decipher", "-s", "9a", "-i", "9a.crt"])
+        .success()
+        .stderr_has("Successfully performed ECDH exchange with card.");
+    // OpenSSL checks the card's signature on its certificate.
     sandbox
         .run("openssl")
         .args(["verify", "-check_ss_sig", "-trusted", "9a.crt", "9a.crt"])
         .go()
         .success()
         .stdout_has("9a.crt: OK");
-    tool(&["-a", "import-certificate", "-s", "9a", "-i", "9a.crt"]).success();
-    tool(&["-a", "status"]).success().stdout_has("CN=alice");
-    tool(&["-a", "verify-pin", "-P", FACTORY_PIN, "-a", "test-signature", "-s", "9a", "-i", "9a.crt"])
+}
+
+/// Lets ykman have the card sign a certificate for the key of `9a.pem`, and writes it to `9a.crt`.
+fn certify(sandbox: &Sandbox) {
+    let ykman = |arguments: &[&str]| {
+        sandbox
+            .emulator()
+            .token("alice.token")
+            .run(peer(Peer::Ykman))
+            .args(["piv", "certificates"])
+            .args(arguments)
+            .go()
+    };
+    ykman(&["generate", "-s", "CN=alice", "-m", FACTORY_MANAGEMENT_KEY, "-P", FACTORY_PIN, "9a", "9a.pem"])
         .success();
+    ykman(&["export", "9a", "9a.crt"]).success();
 }
 
 #[test]
 fn opensc_sees_the_card_and_its_objects() {
     let sandbox = older_token();
-    sandbox
-        .emulator()
-        .token("alice.token")
-        .run("opensc-tool")
-        .arg("-l")
-        .go()
-        .success()
-        .stdout_has("Yubico YubiKey");
-    sandbox
-        .emulator()
-        .token("alice.token")
-        .run("yubico-piv-tool")
-        .args(["-a", "generate", "-s", "9a", "-A", "ECCP256", "-o", "9a.pem"])
-        .go()
-        .success();
-    sandbox
-        .emulator()
-        .token("alice.token")
-        .run("yubico-piv-tool")
-        .args([
-            "-a",
-            "verify-pin",
-            "-P",
-            FACTORY_PIN,
-            "-a",
-            "selfsign-certificate",
-            "-s",
-            "9a",
-            "-S",
-            "/CN=alice/",
-        ])
-        .args(["-i", "9a.pem", "-o", "9a.crt"])
-        .go()
-        .success();
-    sandbox
-        .emulator()
-        .token("alice.token")
-        .run("yubico-piv-tool")
-        .args(["-a", "import-certificate", "-s", "9a", "-i", "9a.crt"])
-        .go()
-        .success();
-    sandbox
-        .emulator()
-        .token("alice.token")
-        .run("pkcs15-tool")
-        .arg("-D")
-        .go()
-        .success()
-        .stdout_has("Private EC Key")
-        .stdout_has("Certificate for PIV Authentication");
+    let run = |program: &str, arguments: &[&str]| {
+        sandbox.emulator().token("alice.token").run(program).args(arguments).go().success()
+    };
+    run("opensc-tool", &["-l"]).stdout_has("Yubico YubiKey");
+    run("yubico-piv-tool", &["-a", "generate", "-s", "9a", "-A", "ECCP256", "-o", "9a.pem"]);
+    certify(&sandbox);
+    run("pkcs15-tool", &["-D"])
+        .stdout_has("Private EC Key [PIV AUTH key]")
+        .stdout_has("X.509 Certificate [Certificate for PIV Authentication]");
+}
+
+#[test]
+fn an_enrolled_token_shows_its_keys_to_other_programs() {
+    let sandbox = Sandbox::with_vault("hybrid");
+    let run = |program: &std::path::Path, arguments: &[&str]| {
+        sandbox.emulator().token("alice.token").run(program).args(arguments).go().success()
+    };
+    run(&peer(Peer::Ykman), &["piv", "info"])
+        .stdout_has("Slot 82 (RETIRED1)")
+        .stdout_has("Slot 83 (RETIRED2)")
+        .stdout_has("Slot 9C (SIGNATURE)")
+        .stdout_has("Slot 9E (CARD_AUTH)");
+    run(&peer(Peer::Ykman), &["piv", "keys", "info", "82"]).stdout_has("ALWAYS").stdout_has("GENERATED");
+    run("yubico-piv-tool".as_ref(), &["-a", "status"]).stdout_has("Slot 82:");
+    run("pkcs15-tool".as_ref(), &["-D"])
+        .stdout_has("Retired")
+        .stdout_has("Certificate for Card Authentication");
 }
 
 #[test]

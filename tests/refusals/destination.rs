@@ -1,8 +1,8 @@
 //! Places that are taken, full or not allowed.
 
-use keyward_tests::{Noise, Sandbox, read_trace};
+use keyward_tests::{Noise, Peer, Sandbox, assert_same, peer, read_trace, snapshot};
 
-use super::{letter, refused};
+use super::{letter, refused, sealed};
 
 #[test]
 fn an_existing_archive_is_not_replaced_without_force() {
@@ -49,20 +49,29 @@ fn a_taken_destination_is_refused_before_the_token_is_used() {
     assert_eq!(sandbox.names("user/taken"), ["mine"]);
     assert_eq!(sandbox.read("user/file"), b"mine");
 
-    // An empty folder is fine, and so is a replacement that was asked for.
-    std::fs::create_dir(sandbox.path("user/empty")).unwrap();
-    for arguments in [&["-C", "user/empty"][..], &["-o", "user/file", "--force"]] {
-        sandbox
-            .emulator()
-            .token("alice.token")
-            .keyward(["open", "letter.age"])
-            .args(arguments)
-            .go()
-            .success()
-            .no_stdout();
-    }
-    assert_eq!(sandbox.read("user/empty/letter"), b"dear alice\n");
+    // A replacement that was asked for is made.
+    sandbox
+        .emulator()
+        .token("alice.token")
+        .keyward(["open", "letter.age", "-o", "user/file", "--force"])
+        .go()
+        .success()
+        .no_stdout();
     assert_eq!(sandbox.read("user/file"), b"dear alice\n");
+}
+
+#[test]
+fn an_empty_folder_is_opened_into() {
+    let sandbox = sealed("hybrid");
+    std::fs::create_dir(sandbox.path("out")).unwrap();
+    sandbox
+        .emulator()
+        .token("bob.token")
+        .keyward(["open", "photos.age", "-C", "out"])
+        .go()
+        .success()
+        .no_stdout();
+    assert_same(&snapshot(&sandbox.path("photos")), &snapshot(&sandbox.path("out/photos")));
 }
 
 #[test]
@@ -102,9 +111,42 @@ fn a_vault_is_not_made_over_another() {
 }
 
 #[test]
-fn enrolled_slots_are_not_overwritten_unless_that_is_typed() {
-    let sandbox = letter("hybrid");
+fn an_occupied_slot_is_not_overwritten_unless_that_is_typed() {
+    let sandbox = Sandbox::new();
+    sandbox.new_token("alice.token", 11_110_001);
+    let ykman =
+        ["piv", "keys", "generate", "--algorithm", "ECCP256", "--pin-policy", "ALWAYS", "82", "mine.pem"];
+    let factory = ["-m", "010203040506070801020304050607080102030405060708", "-P", "123456"];
+    let generate =
+        || sandbox.emulator().token("alice.token").run(peer(Peer::Ykman)).args(ykman).args(factory).go();
+    generate().success();
     let before = sandbox.read("alice.token");
+    let init = |more: &[&str]| {
+        sandbox
+            .emulator()
+            .token("alice.token")
+            .keyward([
+                "init",
+                "--allow-emulated",
+                "--yes",
+                "--no-recovery",
+                "--token",
+                "alice=11110001",
+                "--policy",
+                "alice",
+            ])
+            .args(more)
+            .go()
+    };
+    init(&[]).code(9).calm_error().no_stdout().stderr_has("82").stderr_has("--overwrite");
+    assert_eq!(sandbox.read("alice.token"), before, "a refused enrolment changed the token");
+    sandbox.absent("vault");
+    init(&["--overwrite"]).success();
+}
+
+#[test]
+fn a_second_vault_leaves_an_enrolled_token_good_for_the_first() {
+    let sandbox = letter("hybrid");
     sandbox
         .emulator()
         .token("alice.token")
@@ -118,15 +160,16 @@ fn enrolled_slots_are_not_overwritten_unless_that_is_typed() {
             "--token",
             "bob=11110002",
         ])
-        .env("KEYWARD_VAULT", sandbox.path("user/other-vault"))
+        .env("KEYWARD_VAULT", sandbox.path("user/second-vault"))
         .go()
-        .code(9)
-        .calm_error()
-        .stderr_has("--overwrite");
-    assert_eq!(sandbox.read("alice.token"), before, "a refused enrolment changed the token");
-    sandbox.absent("user/other-vault");
-    // The vault still opens.
-    sandbox.emulator().token("alice.token").keyward(["open", "letter.age", "-o", "-"]).go().success();
+        .success();
+    sandbox
+        .emulator()
+        .token("alice.token")
+        .keyward(["open", "letter.age", "-o", "-"])
+        .go()
+        .success()
+        .stdout_is("dear alice\n");
 }
 
 #[test]
@@ -134,8 +177,9 @@ fn a_full_disk_leaves_nothing_under_a_final_name() {
     let sandbox = Sandbox::with_vault("classic");
     let mut large = vec![0; 6 << 20];
     Noise::new(31).fill(&mut large);
-    sandbox.write("letter", &large);
-    sandbox.keyward(["seal", "letter", "-o", "letter.age"]).go().success();
+    std::fs::create_dir(sandbox.path("photos")).unwrap();
+    sandbox.write("photos/large", &large);
+    sandbox.keyward(["seal", "photos", "-o", "photos.age"]).go().success();
     std::fs::create_dir(sandbox.path("user/small")).unwrap();
     // A disk of 2 MB, mounted where only this run sees it; what it holds at the end is listed.
     let script = "mount -t tmpfs -o size=2m none user/small || exit 99\n\
@@ -145,10 +189,10 @@ fn a_full_disk_leaves_nothing_under_a_final_name() {
     let full = |outcome: keyward_tests::Outcome| {
         outcome.code(10).calm_error().stdout_is("").stderr_has("space");
     };
-    full(on_small_disk().args(["keyward", "seal", "letter", "-o", "user/small/archive.age"]).go());
+    full(on_small_disk().args(["keyward", "seal", "photos", "-o", "user/small/archive.age"]).go());
     let with_token = || on_small_disk().args(["keyward-emulator", "run", "--token", "bob.token", "--"]);
-    full(with_token().args(["keyward", "open", "letter.age", "-o", "user/small/out"]).go());
-    full(with_token().args(["keyward", "open", "letter.age", "-C", "user/small/out"]).go());
+    full(with_token().args(["keyward", "open", "photos.age", "-o", "user/small/out"]).go());
+    full(with_token().args(["keyward", "open", "photos.age", "-C", "user/small/out"]).go());
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_token_may_be_pulled_out_at_any_moment() {
                 .emulator()
                 .token("alice.token")
                 .remove_at(answer)
-                .keyward(["open", "letter.age", "-C", "out"])
+                .keyward(["open", "letter.age", "-o", "out"])
                 .go();
             refused(&sandbox, outcome, 6);
         }
@@ -68,7 +68,7 @@ fn a_foreign_token_is_told_from_a_holders() {
             .emulator()
             .token(token)
             .trace(trace.clone())
-            .keyward(["open", "letter.age", "-C", "out"])
+            .keyward(["open", "letter.age", "-o", "out"])
             .go();
         // Eve's token has bob's serial, so it is a holder by its number and fails the proof.
         let code = if token == "eve.token" { 7 } else { 8 };
@@ -97,6 +97,6 @@ fn a_holder_beside_a_foreign_token_opens() {
 #[test]
 fn no_token_at_all_names_the_holders() {
     let sandbox = letter("hybrid");
-    let outcome = sandbox.keyward(["open", "letter.age", "-C", "out"]).go();
+    let outcome = sandbox.keyward(["open", "letter.age", "-o", "out"]).go();
     refused(&sandbox, outcome, 3).stderr_has("alice").stderr_has("bob");
 }
