@@ -9,5 +9,6 @@
 mod attestation;
 mod cold;
 mod enrolment;
+mod forged;
 mod harness;
 mod readers;
