@@ -268,7 +268,8 @@ fn refused(error: age::DecryptError) -> Error {
         age::DecryptError::InvalidHeader => Error::Header("it breaks the format"),
         age::DecryptError::UnknownFormat => Error::Header("its version is not known"),
         age::DecryptError::InvalidMac => Error::HeaderMac,
-        age::DecryptError::NoMatchingKeys => Error::NoMatch,
+        // The latter is how a wrong passphrase is reported.
+        age::DecryptError::NoMatchingKeys | age::DecryptError::DecryptionFailed => Error::NoMatch,
         age::DecryptError::ExcessiveWork { required, target } => {
             Error::ExcessiveWork { required, allowed: target }
         }

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod armor;
 mod encoding;
 mod error;
 mod file_key;
@@ -28,8 +29,11 @@ mod payload;
 mod recipient;
 mod stanza;
 mod token_key;
+#[cfg(test)]
+mod vectors;
 
 pub use age;
+pub use armor::dearmor;
 pub use error::Error;
 pub use file_key::FileKey;
 pub use header::Header;
@@ -39,4 +43,5 @@ pub use payload::open_at::{OpenAt, ReadAt};
 pub use payload::seal::{SealOptions, SealWriter};
 pub use payload::{CHUNK_LEN, NONCE_LEN, SEALED_CHUNK_LEN};
 pub use recipient::{Hybrid, Recipient, Suite, Tag, TagPq};
+pub use stanza::mlkem768x25519::Identity as HybridIdentity;
 pub use token_key::{MlKemSeed, SharedSecret, TokenError, TokenKey};

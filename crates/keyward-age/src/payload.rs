@@ -75,22 +75,36 @@ impl PayloadKey {
         self.0.open_separate_gather(nonce(index, last), Aad::empty(), text, tag, plain).is_ok()
     }
 
-    /// Opens the chunk that stands at `index`, where `at_end` says whether the input ends with it,
-    /// and gives the plaintext's length in `plain`. If it does not verify, finds out what happened.
-    fn open_chunk(&self, index: u64, at_end: bool, sealed: &[u8], plain: &mut [u8]) -> Result<usize, Fault> {
-        let Some(length) = sealed.len().checked_sub(TAG_LEN) else { return Err(Fault::Truncated) };
-        let Some(plain) = plain.get_mut(..length) else { return Err(Fault::Trailing) };
+    /// Opens the chunk that stands at `index`, where `at_end` says whether the input ends with it.
+    fn open_chunk(&self, index: u64, at_end: bool, sealed: &[u8], plain: &mut [u8]) -> Opened {
+        let failed = |fault| Opened { length: 0, fault: Some(fault) };
+        let Some(length) = sealed.len().checked_sub(TAG_LEN) else { return failed(Fault::Truncated) };
+        let Some(plain) = plain.get_mut(..length) else { return failed(Fault::Trailing) };
         if self.open(index, at_end, sealed, plain) {
-            return if length == 0 && index > 0 { Err(Fault::EmptyLastChunk) } else { Ok(length) };
+            return if length == 0 && index > 0 {
+                failed(Fault::EmptyLastChunk)
+            } else {
+                Opened { length, fault: None }
+            };
         }
-        let fault = match at_end {
-            true if length == CHUNK_LEN && self.open(index, false, sealed, plain) => Fault::Truncated,
-            false if self.open(index, true, sealed, plain) => Fault::Trailing,
-            last => Fault::Chunk { index, last },
-        };
+        // The chunk may be authentic and only stand in the wrong place: then the file's end is.
+        if length == CHUNK_LEN && at_end && self.open(index, false, sealed, plain) {
+            return Opened { length, fault: Some(Fault::Truncated) };
+        }
+        if !at_end && self.open(index, true, sealed, plain) {
+            return Opened { length, fault: Some(Fault::Trailing) };
+        }
         plain.fill(0);
-        Err(fault)
+        failed(Fault::Chunk { index, last: at_end })
     }
+}
+
+/// What became of a chunk.
+struct Opened {
+    /// Bytes of plaintext that verified.
+    length: usize,
+    /// Why the payload ends here in an error.
+    fault: Option<Fault>,
 }
 
 /// The nonce of a chunk. The counter's 11 bytes hold any `u64`.

@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use ml_kem::{EncodedSizeUser, KemCore, MlKem768};
 use p256::elliptic_curve::sec1::ToSec1Point;
+use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::encoding::{Case, bech32_decode, bech32_encode};
 use crate::error::Error;
@@ -140,6 +141,7 @@ impl Recipient {
 impl Hybrid {
     pub(crate) fn new(ek: Box<[u8; EK_LEN]>, x25519: [u8; 32]) -> Result<Hybrid, Error> {
         check_encapsulation_key(&ek)?;
+        check_x25519(&x25519)?;
         Ok(Hybrid { ek, x25519 })
     }
 
@@ -170,7 +172,11 @@ impl FromStr for Recipient {
                 let (ek, x25519) = split_key::<32>(&data).ok_or(length)?;
                 Ok(Recipient::Pq(Hybrid::new(ek, x25519)?))
             }
-            HRP_X25519 => text.parse().map(Recipient::X25519).map_err(|reason| Error::Recipient { reason }),
+            HRP_X25519 => {
+                let x25519 = data.as_slice().try_into().map_err(|_| length)?;
+                check_x25519(x25519)?;
+                text.parse().map(Recipient::X25519).map_err(|reason| Error::Recipient { reason })
+            }
             _ => Err(Error::Recipient { reason: "its kind is not known" }),
         }
     }
@@ -236,9 +242,19 @@ pub(crate) fn compress(point: &[u8; POINT_LEN]) -> Option<[u8; 33]> {
     Some(compressed)
 }
 
+/// Refuses a point of low order: a Diffie-Hellman with it is zero whatever the private key, and the
+/// age crate panics when it seals to one.
+pub(crate) fn check_x25519(point: &[u8; 32]) -> Result<(), Error> {
+    let any = StaticSecret::from([0x55; 32]);
+    if any.diffie_hellman(&PublicKey::from(*point)).was_contributory() {
+        return Ok(());
+    }
+    Err(Error::Recipient { reason: "its X25519 key has a low order" })
+}
+
 /// The modulus check of FIPS 203, section 7.2: every coefficient is below q, so that decoding and
 /// encoding again gives the same bytes. The `ml-kem` crate leaves it to its caller.
-fn check_encapsulation_key(ek: &[u8; EK_LEN]) -> Result<(), Error> {
+pub(crate) fn check_encapsulation_key(ek: &[u8; EK_LEN]) -> Result<(), Error> {
     let decoded = <MlKem768 as KemCore>::EncapsulationKey::from_bytes(&(*ek).into());
     if decoded.as_bytes().as_slice() != ek {
         return Err(Error::Recipient { reason: "its ML-KEM key fails the modulus check" });

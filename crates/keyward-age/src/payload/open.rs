@@ -282,12 +282,11 @@ impl Batch {
         let chunks = sealed.len().div_ceil(SEALED_CHUNK_LEN);
         let slots = sealed.chunks(SEALED_CHUNK_LEN).zip(self.plain.chunks_mut(CHUNK_LEN));
         for (number, (index, (sealed, plain))) in (self.first..).zip(slots).enumerate() {
-            match key.open_chunk(index, self.at_end && number + 1 == chunks, sealed, plain) {
-                Ok(length) => self.verified += length,
-                Err(fault) => {
-                    self.fault = Some(fault);
-                    return;
-                }
+            let opened = key.open_chunk(index, self.at_end && number + 1 == chunks, sealed, plain);
+            self.verified += opened.length;
+            self.fault = opened.fault;
+            if self.fault.is_some() {
+                return;
             }
         }
     }

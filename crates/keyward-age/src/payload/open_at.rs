@@ -143,7 +143,9 @@ impl<F: ReadAt> OpenAt<F> {
         let length = (total - before).min(SEALED_CHUNK_LEN as u64) as usize;
         let sealed = self.sealed.get_mut(..length).ok_or(Error::Truncated)?;
         read_exact_at(&self.file, sealed, self.start + before)?;
-        self.key.open_chunk(index, last, sealed, &mut self.plain)?;
+        if let Some(fault) = self.key.open_chunk(index, last, sealed, &mut self.plain).fault {
+            return Err(fault.into());
+        }
         self.current = Some(index);
         Ok(())
     }

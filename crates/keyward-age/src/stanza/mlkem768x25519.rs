@@ -77,7 +77,7 @@ impl Identity {
         Expanded { ml_kem, x25519: StaticSecret::from(*scalar) }
     }
 
-    /// `Decapsulate` (X-Wing, section 5.5).
+    /// `Decapsulate` (X-Wing, section 5.5); `None` if the Diffie-Hellman is zero, which age refuses.
     pub(crate) fn decapsulate(&self, enc: &[u8; ENC_LEN]) -> Option<Secret> {
         let (ciphertext, ephemeral) = enc.split_first_chunk::<CIPHERTEXT_LEN>()?;
         let ephemeral: [u8; 32] = ephemeral.try_into().ok()?;
@@ -85,6 +85,9 @@ impl Identity {
         let (dk, _) = expanded.ml_kem.expand();
         let mut ss_pq = dk.decapsulate(&(*ciphertext).into()).ok()?;
         let ss_x = expanded.x25519.diffie_hellman(&PublicKey::from(ephemeral));
+        if !ss_x.was_contributory() {
+            return None;
+        }
         let public = PublicKey::from(&expanded.x25519);
         let secret = combine(ss_pq.as_slice(), ss_x.as_bytes(), &ephemeral, public.as_bytes());
         ss_pq.as_mut_slice().zeroize();
@@ -102,7 +105,11 @@ fn combine(ss_pq: &[u8], ss_x: &[u8; 32], ct_x: &[u8; 32], pk_x: &[u8; 32]) -> S
 }
 
 /// `Encapsulate` (X-Wing, section 5.4), with `m` for ML-KEM and `ephemeral` for X25519.
-fn encapsulate(to: &Hybrid, m: &[u8; 32], ephemeral: &StaticSecret) -> Option<(Secret, [u8; ENC_LEN])> {
+pub(crate) fn encapsulate(
+    to: &Hybrid,
+    m: &[u8; 32],
+    ephemeral: &StaticSecret,
+) -> Option<(Secret, [u8; ENC_LEN])> {
     let (ek, x25519) = to.parts();
     let ek = <MlKem768 as KemCore>::EncapsulationKey::from_bytes(&(*ek).into());
     let mut randomness = ml_kem::B32::default();
@@ -129,8 +136,10 @@ impl age::Identity for Identity {
         let Some(enc) = base64_arg::<ENC_LEN>(enc) else {
             return Some(Err(age::DecryptError::InvalidHeader));
         };
-        // The stanza has no tag, so one for somebody else is recognised by failing to open.
-        let secret = self.decapsulate(&enc)?;
+        let Some(secret) = self.decapsulate(&enc) else {
+            return Some(Err(age::DecryptError::InvalidHeader));
+        };
+        // The stanza has no tag: one for somebody else is recognised by failing to open.
         let plaintext = hpke::open(hpke::MLKEM768_X25519, &secret, INFO.as_bytes(), &body)?;
         FileKey::from_plaintext(&plaintext).map(|key| Ok(key.to_age()))
     }
