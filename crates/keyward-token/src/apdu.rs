@@ -52,6 +52,20 @@ impl StatusWord {
         self == Self::SUCCESS
     }
 
+    /// Whether GENERAL AUTHENTICATE answers so for a slot that has no key of that algorithm. Cards differ in which of
+    /// these they choose; YubiKeys say 6A80.
+    pub(crate) fn is_no_key(self) -> bool {
+        matches!(
+            self,
+            Self::WRONG_DATA
+                | Self::WRONG_P1_P2
+                | Self::NO_REFERENCE
+                | Self::NOT_FOUND
+                | Self::NOT_SUPPORTED
+                | Self::WRONG_PARAMETERS
+        )
+    }
+
     /// The tries in `63Cx`.
     #[must_use]
     pub fn tries_left(self) -> Option<u8> {

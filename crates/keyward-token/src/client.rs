@@ -187,6 +187,27 @@ impl Client<'_> {
         command.data(tlv::encode(0x7C, &template)).answers().send(self.session.transport())
     }
 
+    /// Whether a slot whose keys need no PIN is surely empty, on a card without metadata: it refuses to sign with
+    /// any algorithm that firmware before 5.3 knows. A key that is there signs, or wants PIN or touch.
+    pub(crate) fn refuses_every_algorithm(&mut self, slot: Slot) -> Result<bool> {
+        // SP 800-78-4 table 6-2: P-256, P-384, RSA 1024, RSA 2048, each with the length of what it signs.
+        for (algorithm, length) in [(P256, 32), (0x14, 48), (0x06, 128), (0x07, 256)] {
+            let mut challenge = vec![0; length];
+            // Not zero, and below any modulus.
+            if let Some(last) = challenge.last_mut() {
+                *last = 1;
+            }
+            let mut template = vec![0x82, 0x00];
+            tlv::write(&mut template, 0x81, &challenge);
+            let command = Command::new(INS_GENERAL_AUTHENTICATE, algorithm, slot.reference());
+            let status = self.send(&command.data(tlv::encode(0x7C, &template)).answers())?.status;
+            if !status.is_no_key() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     pub(crate) fn verify(&mut self, pin: &Pin) -> Result<()> {
         self.session.shows_secret();
         let command = Command::new(INS_VERIFY, 0x00, PIN_REFERENCE).data(pin.padded().to_vec());

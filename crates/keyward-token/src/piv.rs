@@ -272,12 +272,7 @@ impl<S: UsesKeys> Piv<'_, S> {
             // YubiKeys answer alike when the PIN is missing and when nobody touches; after a good VERIFY it is the touch.
             StatusWord::SECURITY_STATUS if fresh => Err(Error::TouchDenied { slot }),
             StatusWord::SECURITY_STATUS => Err(Error::PinRequired { what: format!("slot {slot}") }),
-            StatusWord::WRONG_DATA
-            | StatusWord::WRONG_P1_P2
-            | StatusWord::NO_REFERENCE
-            | StatusWord::NOT_FOUND
-            | StatusWord::NOT_SUPPORTED
-            | StatusWord::WRONG_PARAMETERS => Err(Error::NoKey { slot }),
+            status if status.is_no_key() => Err(Error::NoKey { slot }),
             status => Err(Error::Status { command: "GENERAL AUTHENTICATE", status }),
         }
     }

@@ -425,10 +425,14 @@ impl Enrolment<'_> {
     /// The card key: what is there if it is on P-256 and wants neither PIN nor touch; a new one if 9E is surely empty.
     fn card_key(&self, key: &ManagementKey) -> Result<Option<Point>> {
         let slot = Slot::CardAuthentication;
-        let (found, certificate) = self.device.read(|client| {
+        let (found, empty) = self.device.read(|client| {
+            let found = key_in(&self.device, client, slot)?;
+            // An unreadable certificate stands for a key, too.
+            let bare = matches!(client.certificate(slot), Ok(None));
+            // Without metadata an imported key shows only when it is used.
             Ok((
-                key_in(&self.device, client, slot)?,
-                matches!(client.certificate(slot), Ok(None)).then_some(()),
+                found,
+                bare && (self.device.firmware.has_metadata() || client.refuses_every_algorithm(slot)?),
             ))
         })?;
         match found {
@@ -436,8 +440,7 @@ impl Enrolment<'_> {
                 Ok(Some(point))
             }
             Key::P256(_) | Key::Other => Ok(None),
-            // Without metadata an imported key cannot be told from none, and nothing in 9E may be replaced.
-            Key::None if !self.device.firmware.has_metadata() || certificate.is_none() => Ok(None),
+            Key::None if !empty => Ok(None),
             Key::None => {
                 let mut admin = self.administer(key)?;
                 admin.generate_overwriting_slot(slot, PinPolicy::Never, TouchPolicy::Never).map(Some)

@@ -7,6 +7,7 @@ use keyward_token::{
         CurrentSecrets, EnrollOptions, Enrolled, KeepManagementKey, Stage, Step, enroll, inspect, round_trip,
     },
 };
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use yubikey::{MgmKey, YubiKey, piv};
 use zeroize::Zeroizing;
 
@@ -244,6 +245,26 @@ fn a_card_key_that_cannot_serve_stays_and_is_recorded_as_none() {
 }
 
 #[test]
+fn an_imported_card_key_stays_even_where_it_cannot_be_seen() {
+    under(&Tokens { firmware: "5.2.7", ..Tokens::default() }, |_| {
+        someone_else(|other| {
+            let (touch, pin) = (yubikey::TouchPolicy::Never, yubikey::PinPolicy::Never);
+            let slot = piv::SlotId::CardAuthentication;
+            piv::import_ecc_key(other, slot, piv::AlgorithmId::EccP256, &[9; 32], touch, pin).unwrap();
+        });
+        let name = reader(0);
+        let token = enrolled(&name, &from_the_factory()).unwrap();
+        assert_eq!(token.card_proof, None);
+        works(&name, &token);
+        let mut card = Card::open(&name).unwrap();
+        let mut piv = card.begin().unwrap().select_piv().unwrap().use_without_pin();
+        let signature = piv.sign(Slot::CardAuthentication, &[5; 32]).unwrap();
+        let theirs = *p256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap().verifying_key();
+        theirs.verify_prehash(&[5; 32], &p256::ecdsa::Signature::from_der(&signature).unwrap()).unwrap();
+    });
+}
+
+#[test]
 fn both_seed_objects_occupied() {
     under(&Tokens::default(), |_| {
         someone_else(|other| {
@@ -346,6 +367,20 @@ fn secrets_of_the_factory_and_odd_names_are_refused() {
     });
 }
 
+/// For firmware that cannot tell: everything is as it came.
+fn from_the_factory() -> EnrollOptions {
+    EnrollOptions {
+        current: CurrentSecrets {
+            pin: Some(Pin::new(b"123456").unwrap()),
+            puk: Some(Puk::new(b"12345678").unwrap()),
+            management_key: Some(ManagementKey::new(Zeroizing::new([
+                1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8,
+            ]))),
+        },
+        ..options()
+    }
+}
+
 fn older(firmware: &str) {
     under(&Tokens { firmware, ..Tokens::default() }, |_| {
         let name = reader(0);
@@ -354,24 +389,17 @@ fn older(firmware: &str) {
             inventory.advisories.iter().map(|advisory| advisory.name).collect::<Vec<_>>(),
             ["EUCLEAK"]
         );
-        let known = || EnrollOptions {
-            current: CurrentSecrets {
-                pin: Some(Pin::new(b"123456").unwrap()),
-                puk: Some(Puk::new(b"12345678").unwrap()),
-                management_key: Some(ManagementKey::new(Zeroizing::new([
-                    1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8,
-                ]))),
-            },
-            ..options()
-        };
         let tells = inventory.factory_pin.is_some();
         let first: Result<Enrolled> = enrolled(&name, &options());
         let token = match first {
             Ok(token) => token,
-            Err(Error::SecretNeeded { secret: "PIN" }) if !tells => enrolled(&name, &known()).unwrap(),
+            Err(Error::SecretNeeded { secret: "PIN" }) if !tells => {
+                enrolled(&name, &from_the_factory()).unwrap()
+            }
             Err(error) => panic!("{error:?}"),
         };
         assert_eq!(token.verdict, Verdict::Emulated);
+        assert!(token.card_proof.is_some());
         assert!(token.puk.is_some(), "the factory's PUK does not stay");
         works(&name, &token);
         // Run again with what is in force now: nothing is left to do, and no try is spent on it.
