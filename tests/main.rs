@@ -10,6 +10,7 @@
 )]
 
 mod cold_open;
+mod documents;
 mod harness;
 mod interop;
 mod layers;

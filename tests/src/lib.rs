@@ -29,7 +29,7 @@ mod tree;
 pub use compare::{Snapshot, assert_same, snapshot};
 pub use emulator::Emulator;
 pub use noise::Noise;
-pub use programs::{Peer, campaign_is_long, peer, program, workspace_root};
+pub use programs::{Peer, campaign_is_long, peer, program, update_is_wanted, workspace_root};
 pub use run::{Outcome, Run};
 pub use sandbox::{PIN, SUITES, Sandbox};
 pub use trace::{Exchange, read_trace};

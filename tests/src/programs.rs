@@ -51,6 +51,11 @@ pub fn campaign_is_long() -> bool {
     env::var("KEYWARD_TEST_CAMPAIGN").is_ok_and(|campaign| campaign == "all")
 }
 
+/// Whether written pages are to be made anew instead of compared (`KEYWARD_UPDATE=1`).
+pub fn update_is_wanted() -> bool {
+    env::var_os("KEYWARD_UPDATE").is_some()
+}
+
 /// The PATH that the tests themselves were started with.
 pub(crate) fn own_path() -> OsString {
     env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
