@@ -121,6 +121,40 @@ fn a_flipped_bit_anywhere_is_refused() {
 }
 
 #[test]
+fn random_changes_of_a_folders_archive_are_refused() {
+    let rounds = if campaign_is_long() { 1000 } else { 40 };
+    let sandbox = sealed("classic");
+    let archive = sandbox.read("photos.age");
+    let mut noise = Noise::new(23);
+    for round in 0..rounds {
+        let at = noise.below(archive.len());
+        let mut changed = archive.clone();
+        match round % 5 {
+            0 => changed[at] ^= 1 << noise.below(8),
+            1 => changed.truncate(at),
+            2 => changed.insert(at, b'k'),
+            3 => drop(changed.remove(at)),
+            // Two stretches of a thousand bytes change places.
+            _ => {
+                let (one, other) = (at.min(archive.len() - 3000), noise.below(archive.len() - 1000));
+                let stretch = changed[one..one + 1000].to_vec();
+                changed.copy_within(other..other + 1000, one);
+                changed[other..other + 1000].copy_from_slice(&stretch);
+            }
+        }
+        if changed == archive {
+            continue;
+        }
+        sandbox.write("other.age", &changed);
+        let outcome =
+            sandbox.emulator().token("bob.token").keyward(["open", "other.age", "-C", "out"]).go().failure();
+        let code = outcome.exit_code().unwrap();
+        assert!(matches!(code, 7 | 8), "round {round}, byte {at} of {}: {outcome}", archive.len());
+        refused(&sandbox, outcome, code);
+    }
+}
+
+#[test]
 fn what_is_no_archive_is_named_as_such() {
     let sandbox = Sandbox::with_vault("hybrid");
     for (content, code) in
