@@ -9,7 +9,9 @@
     reason = "a test ends by panicking"
 )]
 
+mod claims;
 mod cold_open;
+mod dialogs;
 mod documents;
 mod harness;
 mod interop;

@@ -18,6 +18,7 @@
 )]
 
 mod compare;
+mod dialog;
 mod emulator;
 mod noise;
 mod programs;
@@ -27,6 +28,7 @@ mod trace;
 mod tree;
 
 pub use compare::{Snapshot, assert_same, snapshot};
+pub use dialog::Dialog;
 pub use emulator::Emulator;
 pub use noise::Noise;
 pub use programs::{Peer, campaign_is_long, peer, program, update_is_wanted, workspace_root};

@@ -87,11 +87,8 @@ impl Run {
         self
     }
 
-    /// Runs it to its end.
-    #[must_use = "a run says nothing until it is asserted"]
-    pub fn go(self) -> Outcome {
-        let shown = self.line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        let mut command = Command::new("setsid");
+    /// Gives a command the program, its folder and its environment.
+    pub(crate) fn describe(&self, command: &mut Command) {
         command.args(&self.line).env_clear();
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
@@ -102,6 +99,14 @@ impl Run {
                 None => command.env_remove(name),
             };
         }
+    }
+
+    /// Runs it to its end.
+    #[must_use = "a run says nothing until it is asserted"]
+    pub fn go(self) -> Outcome {
+        let shown = self.line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let mut command = Command::new("setsid");
+        self.describe(&mut command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("$ {shown}\n{error}"));
         let group = Pid::from_child(&child);

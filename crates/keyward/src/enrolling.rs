@@ -6,7 +6,7 @@ use keyward_age::{Recipient, Suite};
 use keyward_custody::{PublicKey, SeedObject, SigningKey, SlotId, Token};
 use keyward_token::attest::{self, Verdict};
 use keyward_token::provision::{
-    self, CurrentSecrets, EnrollOptions, Enrolled, Inventory, KeepManagementKey, Stage, Step,
+    self, CurrentSecrets, EnrollOptions, Enrolled, Inventory, KeepManagementKey, Step,
 };
 use keyward_token::{Card, Error, Found, ManagementKey, Pin, Point, Puk, Slot, TouchPolicy};
 use secrecy::{ExposeSecret, SecretString};
@@ -248,15 +248,20 @@ pub fn enrol(
             token_failure(&label, safe, error)
         })?,
     };
-    summary(ui, &enrolled, &stages);
+    let kept = inventory.slots.iter().any(|slot| slot.point == Some(enrolled.archive));
+    summary(ui, &enrolled, inventory.factory_pin == Some(true), kept);
     Ok(Fresh { name: name.to_owned(), reader: reader.to_owned(), enrolled, pin: secret })
 }
 
-fn summary(ui: Ui, enrolled: &Enrolled, stages: &[Stage]) {
-    if stages.contains(&Stage::Pin) {
+/// What the token has now; `kept` where an earlier enrolment made its keys.
+fn summary(ui: Ui, enrolled: &Enrolled, was_factory: bool, kept: bool) {
+    if was_factory {
         ui.say("  ✓ PIN, PUK and management key are no longer the factory's");
     }
     let proof = if enrolled.card_proof.is_some() { "   ✓ card proof 9E" } else { "" };
+    if kept {
+        ui.say("  It was enrolled before; its keys are kept.");
+    }
     ui.say(format!(
         "  ✓ archive key 82   ✓ custody key 83   ✓ signing key {}{proof}",
         enrolled.signing.0.to_string().to_uppercase()

@@ -110,10 +110,21 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
 /// No such file; a folder; a file that is no archive.
 pub fn sealed(path: &Path) -> Result<Sealed> {
     if path.is_dir() {
-        return Err(Failure::new(Kind::NotVerified, format!("{} is a folder, not an archive.", path.display()))
-            .hint("Name the sealed file."));
+        return Err(Failure::new(
+            Kind::NotVerified,
+            format!("{} is a folder, not an archive.", path.display()),
+        )
+        .hint("Name the sealed file."));
     }
-    Sealed::open(path).map_err(|error| archive_failure(&path.display().to_string(), SAFE, error))
+    Sealed::open(path).map_err(|error| {
+        let failure = archive_failure(&path.display().to_string(), SAFE, error);
+        if is_armored(path) {
+            return failure
+                .fact("It is an age file in ASCII armor, whose chunks cannot be found without reading all of it.")
+                .hint(format!("Take the armor off: grep -v -e ----- {} | base64 -d >FILE", path.display()));
+        }
+        failure
+    })
 }
 
 fn check_directory(directory: &Path) -> Result<()> {
@@ -127,4 +138,15 @@ fn check_directory(directory: &Path) -> Result<()> {
         Ok(_) => keyward_archive::Error::DestinationNotFolder { path: directory.to_path_buf() },
     };
     Err(archive_failure("", SAFE, refused))
+}
+
+/// Whether the file begins with age's armor (C2SP age.md, "ASCII armor").
+fn is_armored(path: &Path) -> bool {
+    use std::io::Read;
+
+    const BEGIN: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
+    let mut start = Vec::with_capacity(BEGIN.len());
+    std::fs::File::open(path)
+        .and_then(|file| file.take(BEGIN.len() as u64).read_to_end(&mut start))
+        .is_ok_and(|_| start == BEGIN)
 }
