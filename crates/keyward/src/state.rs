@@ -1,7 +1,9 @@
 //! This host's own state below `KEYWARD_HOME`: which vaults it trusts, and which tokens refused a PIN.
 //!
-//!     pins/VAULT.json        a vault's pin: its first statement, its admins, the last generation seen
-//!     pin-refused/SERIAL     an unattended PIN was wrong: the next unattended run looks at the tries first
+//! ```text
+//! pins/VAULT.json        a vault's pin: its first statement, its admins, the last generation seen
+//! pin-refused/SERIAL     an unattended PIN was wrong: the next unattended run looks at the tries first
+//! ```
 //!
 //! Nothing here is secret; what is here decides what this host believes, so the folders are 0700 and the files
 //! 0600.
