@@ -8,15 +8,9 @@ DEMO_PACKAGES=(tar zstd openssh-client)
 # Other people's programs that the tests run, and what installing the pinned ones takes.
 TEST_PACKAGES=(time yubico-piv-tool opensc python3 python3-venv python3-dev)
 
-# Runs a command as root: directly, or through sudo where that is allowed.
+# Runs a command as root: directly, or through sudo, which ensure_packages has looked for.
 as_root() {
-  if [ "$(id -u)" -eq 0 ]; then
-    "$@"
-  elif command -v sudo >/dev/null 2>&1; then
-    sudo "$@"
-  else
-    fail "Root is needed to install packages, and sudo is not here." "As root: $*"
-  fi
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 # apt-get that never asks and waits a bounded time for another package manager.
@@ -40,6 +34,8 @@ ensure_packages() {
   local missing
   mapfile -t missing < <(missing_packages "$@")
   [ "${#missing[@]}" -gt 0 ] || return 0
+  [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null 2>&1 ||
+    fail "Packages are missing, and neither root nor sudo is here to install them." "As root: apt-get install ${missing[*]}"
   say "Installing with apt: ${missing[*]}"
   # The lists may be absent or old: they are fetched only if the first try does not find everything.
   if ! apt install -y --no-install-recommends "${missing[@]}" 2>/dev/null; then
