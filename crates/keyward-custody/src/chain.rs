@@ -44,20 +44,7 @@ impl Verified<Statement> {
 
     /// The tokens that open an archive alone, for finding out which of them is here.
     pub fn opener_candidates(&self) -> Vec<Candidate> {
-        self.direct_holders()
-            .filter_map(|(name, holder)| {
-                let token = holder.token()?;
-                Some(Candidate {
-                    name: name.clone(),
-                    serial: token.serial,
-                    archive: token.archive.clone(),
-                    archive_point: token.archive.point()?,
-                    card_proof: token.card_proof.and_then(|key| key.p256_point().copied()),
-                    touch_policy: token.touch_policy,
-                    seed_object: token.seed_object,
-                })
-            })
-            .collect()
+        self.direct_holders().filter_map(|(name, holder)| Candidate::of(name, holder.token()?)).collect()
     }
 
     fn direct_holders(&self) -> impl Iterator<Item = (&Name, &Holder)> {

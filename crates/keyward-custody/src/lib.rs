@@ -20,14 +20,20 @@
 mod canonical;
 mod chain;
 mod change;
+mod combine;
 mod error;
 mod fingerprint;
 mod holder;
 mod key;
+mod key_file;
 mod name;
+mod paper;
+mod passphrase;
 mod pins;
 mod policy;
 mod require;
+mod secret;
+mod shamir;
 mod signature;
 mod statement;
 mod time;
@@ -36,16 +42,25 @@ mod vault;
 pub use canonical::Digest;
 pub use chain::{Unpinned, Verified, verify_chain};
 pub use change::{Change, Needs};
+pub use combine::{Combined, Combiner, Way, ways};
 pub use error::{Class, Error};
 pub use fingerprint::{Confirmation, Fingerprint, FingerprintClaim, WORDS, Words};
 pub use holder::{
-    Candidate, Firmware, Holder, PinPolicy, SeedObject, SigningKey, SlotId, Token, TouchPolicy, Verdict,
+    AgeHolder, Candidate, Firmware, Holder, PaperHolder, PassphraseHolder, PinPolicy, SeedObject, SigningKey,
+    SlotId, Token, TouchPolicy, Verdict,
 };
 pub use key::PublicKey;
+pub use key_file::{KeyFile, KeyId, Leaf, Share, SharePath};
 pub use name::Name;
+pub use paper::{PAPER_WORDS, Paper, Sheet, SheetFacts};
+pub use passphrase::{
+    PASSPHRASE_BITS, PASSPHRASE_WORK, check_passphrase, first_identity, generate_passphrase, identity_file,
+    lock_identity, passphrase_bits, unlock_identity,
+};
 pub use pins::Pins;
 pub use policy::{Policy, PolicyError};
 pub use require::Requirements;
+pub use secret::IdentitySeed;
 pub use signature::{
     Namespace, Signature, SignatureError, allowed_signers_line, signed_blob, signing_digest,
 };

@@ -273,9 +273,10 @@ impl Body {
         self.check_admins()?;
         self.check_policy()?;
         for (name, holder) in &self.holders {
-            let Holder::Token(token) = holder;
-            token.check(name, self.suite)?;
-            self.check_token(name, token)?;
+            holder.check(name, self.suite)?;
+            if let Some(token) = holder.token() {
+                self.check_token(name, token)?;
+            }
         }
         self.check_keys_differ()
     }
@@ -295,8 +296,7 @@ impl Body {
                 let place = |name: &Name| format!("the signing key of admin {name}");
                 return Err(Error::KeyTwice { first: place(first), second: place(name) });
             }
-            let token = self.holders.get(name).and_then(Holder::token);
-            if token.is_some_and(|token| token.signing.key != *key) {
+            if self.holders.get(name).is_some_and(|holder| holder.signing_key() != Some(key)) {
                 return Err(Error::AdminIsAnother { name: name.clone() });
             }
         }
@@ -329,8 +329,7 @@ impl Body {
     fn check_keys_differ(&self) -> Result<(), Error> {
         let mut seen: HashMap<[u8; 65], String> = HashMap::new();
         for (name, holder) in &self.holders {
-            let Holder::Token(token) = holder;
-            for (which, point) in token.points() {
+            for (which, point) in holder.token().into_iter().flat_map(Token::points) {
                 let place = format!("the {which} of {name}");
                 if let Some(first) = seen.insert(point, place.clone()) {
                     return Err(Error::KeyTwice { first, second: place });

@@ -266,7 +266,7 @@ pub(crate) fn cases() -> Vec<Case> {
         (
             "admin-is-another",
             set("/admins/alice", key("mallory signing")),
-            "admin alice has another key than the token of that name",
+            "admin alice has another key than the holder of that name",
         ),
         // 9
         (
