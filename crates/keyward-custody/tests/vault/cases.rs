@@ -117,11 +117,7 @@ pub(crate) fn cases() -> Vec<Case> {
             set("/format", json!("keyward-statement-v2")),
             "its format is not keyward-statement-v1",
         ),
-        (
-            "epochs-unknown",
-            set("/epochs", json!([{"recipient": "age1…"}])),
-            "a list has entries that this version of Keyward does not know",
-        ),
+        ("epochs-unknown", set("/epochs", json!([{"recipient": "age1…"}])), "the recipient is not valid"),
         (
             "keys-unknown",
             set("/keys", json!([1])),
