@@ -124,7 +124,8 @@ impl<'a> Combiner<'a> {
     }
 }
 
-/// The ways to open under a policy with these holders present and those lost; the ones with the fewest missing first.
+/// The ways to open under a policy with these holders present and those lost; the ones with the fewest missing first, and
+/// of those the ones that more of the present belong to.
 pub fn ways(policy: &Policy, present: &BTreeSet<Name>, lost: &BTreeSet<Name>) -> Vec<Way> {
     let mut ways: Vec<Way> = policy
         .minimal_sets()
@@ -135,34 +136,29 @@ pub fn ways(policy: &Policy, present: &BTreeSet<Name>, lost: &BTreeSet<Name>) ->
         })
         .filter(|way: &Way| way.missing.is_disjoint(lost))
         .collect();
-    ways.sort_by(|a, b| a.missing.len().cmp(&b.missing.len()).then_with(|| a.cmp(b)));
+    ways.sort_by(|a, b| {
+        let size = |way: &Way| (way.missing.len(), usize::MAX - way.present.len());
+        size(a).cmp(&size(b)).then_with(|| a.cmp(b))
+    });
     ways
 }
 
-/// Who is missing, for a sentence: `dave is missing`, `dave, or bob, or erin and frank are missing`.
+/// Who is missing, for the end of a sentence: `missing: dave`, `missing: dave, or bob, or erin and frank`.
 pub(crate) fn missing_text(ways: &[Way]) -> String {
     /// Ways that are told; the rest is counted.
     const TOLD: usize = 4;
-    let mut told: Vec<String> = Vec::new();
-    let mut different: BTreeSet<&BTreeSet<Name>> = BTreeSet::new();
-    // A way that misses more than another one does says nothing new.
-    let needed = |way: &&Way| {
-        !ways.iter().any(|other| other.missing != way.missing && other.missing.is_subset(&way.missing))
-    };
-    for way in ways.iter().filter(needed) {
-        if different.insert(&way.missing) {
-            told.push(join(&way.missing));
+    let mut told: Vec<&BTreeSet<Name>> = Vec::new();
+    // Ways come with the fewest missing first. One that misses more than another says nothing new.
+    for Way { missing, .. } in ways {
+        if !told.iter().any(|fewer| fewer.is_subset(missing)) {
+            told.push(missing);
         }
     }
-    let (count, verb) = (
-        told.len(),
-        if told.len() == 1 && !told.iter().any(|way| way.contains(" and ")) { "is" } else { "are" },
-    );
-    told.truncate(TOLD);
-    let more = if count > TOLD { format!(", or {} other sets", count - TOLD) } else { String::new() };
-    match count {
+    let text: Vec<String> = told.iter().take(TOLD).map(|names| join(names.iter())).collect();
+    match told.len() {
         0 => "nothing opens it any more".to_owned(),
-        _ => format!("{}{more} {verb} missing", told.join(", or ")),
+        few if few <= TOLD => format!("missing: {}", text.join(", or ")),
+        many => format!("missing: {}, or one of {} other sets", text.join(", or "), many - TOLD),
     }
 }
 

@@ -362,11 +362,11 @@ pub enum Error {
         path: SharePath,
     },
     /// Too few shares.
-    #[error("the holders present do not satisfy the policy '{policy}': {missing}")]
+    #[error("the holders present do not satisfy the policy '{policy}'; {missing}")]
     NotSatisfied {
         /// The policy.
         policy: String,
-        /// What is missing, as `dave is missing`.
+        /// What is missing, as `missing: dave, or bob`.
         missing: String,
     },
     /// The shares give another key than the one in the statement.
