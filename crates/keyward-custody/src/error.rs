@@ -388,6 +388,16 @@ pub enum Error {
     },
 
     // --- paper and passphrases
+    /// A holder of another kind than what was brought for it.
+    #[error("{holder} is no {wanted}: it is a holder of kind {kind}")]
+    HolderKind {
+        /// Who.
+        holder: Name,
+        /// The kind it is, as the statement names it.
+        kind: &'static str,
+        /// The kind that was meant.
+        wanted: &'static str,
+    },
     /// Not 24 words.
     #[error("a paper has 24 words, and here are {found}")]
     PaperWords {

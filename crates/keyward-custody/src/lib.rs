@@ -70,7 +70,7 @@ pub use passphrase::{
 };
 pub use pending::{Pending, Quorum};
 pub use pins::Pins;
-pub use policy::{Policy, PolicyError};
+pub use policy::{Policy, PolicyError, PolicyPart};
 pub use recover::WhatIf;
 pub use require::Requirements;
 pub use secret::IdentitySeed;

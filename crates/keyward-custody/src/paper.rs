@@ -120,8 +120,12 @@ impl Paper {
         Ok(Holder::Paper(Box::new(PaperHolder { recipient: self.recipient(suite)?, signing })))
     }
 
-    /// Checks that these are the words of that holder. [`Error::PaperIsAnother`] if not.
+    /// Checks that these are the words of that holder. [`Error::PaperIsAnother`] if not, [`Error::HolderKind`] if it is no
+    /// paper.
     pub fn check(&self, name: &Name, holder: &Holder) -> Result<(), Error> {
+        if !matches!(holder, Holder::Paper(_)) {
+            return Err(Error::HolderKind { holder: name.clone(), kind: holder.kind(), wanted: "paper" });
+        }
         let another = |member| Err(Error::PaperIsAnother { of: name.to_string(), member });
         if self.recipient(holder.archive().suite())? != *holder.archive() {
             return another("recipient");
@@ -425,6 +429,9 @@ mod tests {
         let error = Paper::from_entropy(&[1; 32]).check(&carol, &holder).unwrap_err();
         assert!(error.to_string().contains("carol"), "{error}");
         assert_eq!(error.class(), crate::Class::WrongSecret);
+        let recipient = paper().recipient(Suite::Classic).unwrap();
+        let age = Holder::Age(Box::new(crate::AgeHolder { recipient }));
+        assert!(matches!(paper().check(&carol, &age), Err(Error::HolderKind { kind: "age", .. })));
     }
 
     proptest! {

@@ -136,7 +136,7 @@ pub fn lock_identity(
 /// Opens a `holders/NAME.age` with its passphrase, after checking that it is the one that the statement means.
 ///
 /// [`Error::HolderFileEdited`], [`Error::WrongPassphrase`]; [`Error::PaperIsAnother`] if the identity in it is not the one
-/// of the statement; [`Error::Nobody`] if that holder is no passphrase.
+/// of the statement; [`Error::HolderKind`] if that holder is no passphrase.
 pub fn unlock_identity(
     name: &Name,
     holder: &Holder,
@@ -144,7 +144,8 @@ pub fn unlock_identity(
     passphrase: &SecretString,
 ) -> Result<SoftIdentity, Error> {
     let Holder::Passphrase(known) = holder else {
-        return Err(Error::Nobody { name: name.clone() });
+        let (holder, kind) = (name.clone(), holder.kind());
+        return Err(Error::HolderKind { holder, kind, wanted: "passphrase" });
     };
     if Digest::of(file) != known.file || file.len() > MAX_LEN {
         return Err(Error::HolderFileEdited { holder: name.clone() });

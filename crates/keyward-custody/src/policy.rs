@@ -38,6 +38,20 @@ pub(crate) enum Node {
     },
 }
 
+/// A policy's tree, for showing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyPart<'a> {
+    /// A holder.
+    Holder(&'a Name),
+    /// So many of two or more parts: 1 for `or`, all for `and`.
+    Of {
+        /// How many.
+        needed: usize,
+        /// The parts, in order.
+        parts: Vec<PolicyPart<'a>>,
+    },
+}
+
 /// Why a text is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -154,6 +168,19 @@ impl Policy {
     /// Names that had a part beside the one who leaves may have none in what is left: compare [`Policy::names`].
     pub fn without(&self, gone: &Name, shrink: bool) -> Result<Option<Policy>, PolicyError> {
         self.root.without(gone, shrink)?.map(Policy::bounded).transpose()
+    }
+
+    /// The tree.
+    pub fn tree(&self) -> PolicyPart<'_> {
+        fn part(node: &Node) -> PolicyPart<'_> {
+            match node {
+                Node::Holder(name) => PolicyPart::Holder(name),
+                Node::Threshold { needed, parts } => {
+                    PolicyPart::Of { needed: *needed, parts: parts.iter().map(part).collect() }
+                }
+            }
+        }
+        part(&self.root)
     }
 
     pub(crate) fn root(&self) -> &Node {

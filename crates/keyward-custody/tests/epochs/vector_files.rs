@@ -22,7 +22,7 @@ use crate::people::{Kind, Person, first, put};
 
 pub(crate) const SUITES: [Suite; 2] = [Suite::Hybrid, Suite::Classic];
 pub(crate) const TEAM_POLICY: &str = "alice or (bob and carol) or 2 of (carol, dave, erin)";
-const PASSPHRASE: &str = "a test passphrase";
+pub(crate) const PASSPHRASE: &str = "a test passphrase";
 
 pub(crate) fn people(suite: Suite) -> Vec<Person> {
     [

@@ -1,10 +1,10 @@
 //! The stored vectors of `tests/vectors/keys`: opened, taken apart, and compared with a second reader of shares.
 
 use keyward_age::Suite;
-use keyward_custody::{Combiner, Digest, Name, Policy, Statement};
+use keyward_custody::{Combiner, Digest, Error, Name, Policy, Statement, unlock_identity};
 use serde_json::Value;
 
-use crate::vector_files::{SUITES, Stored, TEAM_POLICY, derived, folder, people};
+use crate::vector_files::{PASSPHRASE, SUITES, Stored, TEAM_POLICY, derived, folder, people};
 
 #[test]
 fn the_vectors_are_what_the_code_says_of_them() {
@@ -55,6 +55,30 @@ fn every_minimal_set_opens_the_stored_key_files() {
         }
         assert!(sets.len() >= 5);
     }
+}
+
+#[test]
+fn the_stored_passphrase_opens_its_file() {
+    for suite in SUITES {
+        let stored = Stored::read();
+        let erin: Name = "erin".parse().unwrap();
+        let verified = stored.verified(suite);
+        let (holder, file) = (&verified.holders()[&erin], stored.file(suite, "holders/erin.age"));
+        let identity = unlock_identity(&erin, holder, file, &PASSPHRASE.to_owned().into()).unwrap();
+        assert_eq!(identity.recipient().unwrap(), *holder.archive());
+        let carol: Name = "carol".parse().unwrap();
+        let wrong = unlock_identity(&carol, &verified.holders()[&carol], file, &PASSPHRASE.to_owned().into());
+        assert!(matches!(wrong, Err(Error::HolderKind { kind: "paper", .. })));
+    }
+}
+
+#[test]
+fn new_ones_would_have_the_same_files() {
+    let (fresh, stored) = (Stored::fresh(), Stored::read());
+    assert_eq!(fresh.paths().collect::<Vec<_>>(), stored.paths().collect::<Vec<_>>());
+    assert!(fresh.files() != stored.files(), "key files are sealed with fresh randomness");
+    let paths = |stored: &Stored| derived(stored).into_keys().collect::<Vec<_>>();
+    assert_eq!(paths(&fresh), paths(&stored));
 }
 
 /// Multiplication in GF(256) as FIPS 197 section 4.2 writes it.
