@@ -4,11 +4,10 @@
 //! guards a file that everybody who reads the vault has, so it must be one that nobody can try out.
 
 use std::io::{Read as _, Write as _};
-use std::iter;
 
 use bip39::Language;
 use keyward_age::age::scrypt;
-use keyward_age::{Header, OpenReader, Recipient, SoftIdentity, age};
+use keyward_age::{Header, OpenReader, Recipient, SealOptions, SealWriter, SoftIdentity};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -122,13 +121,9 @@ pub fn lock_identity(
 
     let mut locking = scrypt::Recipient::new(copy_of(passphrase));
     locking.set_work_factor(work);
-    let primitive = |_| Error::Age(keyward_age::Error::Primitive("sealing to a passphrase"));
-    let encryptor =
-        age::Encryptor::with_recipients(iter::once(&locking as &dyn age::Recipient)).map_err(primitive)?;
-    let io = |error| Error::Age(keyward_age::Error::Io(error));
-    let mut writer = encryptor.wrap_output(Vec::new()).map_err(io)?;
-    writer.write_all(plain.as_bytes()).map_err(io)?;
-    let file = writer.finish().map_err(io)?;
+    let mut writer = SealWriter::to_passphrase(&locking, Vec::new(), SealOptions { threads: 1 })?;
+    writer.write_all(plain.as_bytes()).map_err(keyward_age::Error::from_io)?;
+    let file = writer.finish()?;
     let holder = PassphraseHolder { file: Digest::of(&file), recipient };
     Ok((file, Holder::Passphrase(Box::new(holder))))
 }
