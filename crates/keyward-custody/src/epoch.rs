@@ -130,7 +130,7 @@ pub(crate) fn check_epochs(epochs: &[Epoch], suite: Suite, generation: Generatio
             return Err(Error::EpochRecipient { epoch: number, suite });
         }
         if epoch.generation > generation {
-            return Err(Error::EpochOrder { epoch: number });
+            return Err(Error::EpochFromLater { epoch: number, written: epoch.generation });
         }
     }
     Ok(())

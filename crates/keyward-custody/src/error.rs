@@ -241,11 +241,13 @@ pub enum Error {
         /// The vault's suite.
         suite: keyward_age::Suite,
     },
-    /// An epoch from after its statement, or before the epoch below it.
-    #[error("the dates or generations of epoch {epoch} are out of order")]
-    EpochOrder {
+    /// A key file from after the statement that names it.
+    #[error("epoch {epoch} was written by generation {written}, after this statement")]
+    EpochFromLater {
         /// Which epoch.
         epoch: u32,
+        /// The generation that it says wrote its key file.
+        written: Generation,
     },
     /// An epoch with another key than before, or none any more.
     #[error("generation {generation} changes the {member} of epoch {epoch}, which never changes")]
