@@ -424,10 +424,16 @@ pub enum Error {
     /// Words that are not those of the sheet or the statement.
     #[error("these words are not those of {of}: they give another {member}")]
     PaperIsAnother {
-        /// Whose words they should be.
+        /// Whose words they should be: a holder's name, or `this sheet`.
         of: String,
         /// What differs, as `recipient`.
         member: &'static str,
+    },
+    /// An age identity that is not the holder's.
+    #[error("the identity that was brought for {holder} is another one")]
+    IdentityIsAnother {
+        /// Whose it should be.
+        holder: Name,
     },
     /// A passphrase that can be guessed.
     #[error("the passphrase is worth about {bits} bits; {needed} are asked for")]
@@ -615,7 +621,8 @@ impl Error {
             | Error::PaperWords { .. }
             | Error::PaperWord { .. }
             | Error::PaperChecksum
-            | Error::PaperIsAnother { .. } => Class::WrongSecret,
+            | Error::PaperIsAnother { .. }
+            | Error::IdentityIsAnother { .. } => Class::WrongSecret,
             Error::SingleHolder { .. }
             | Error::TestVault { .. }
             | Error::EmulatedToken { .. }

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use keyward_age::{Recipient, Suite};
+use keyward_age::{Recipient, SoftIdentity, Suite};
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, serde_as_text};
@@ -72,6 +72,15 @@ impl Holder {
             Holder::Paper(_) => "paper",
             Holder::Passphrase(_) => "passphrase",
             Holder::Age(_) => "age",
+        }
+    }
+
+    /// Checks that this identity is the holder's: what it opens, the holder opens. [`Error::IdentityIsAnother`] if not, as for
+    /// any token.
+    pub fn check_identity(&self, name: &Name, identity: &SoftIdentity) -> Result<(), Error> {
+        match identity.recipient()? == *self.custody() {
+            true => Ok(()),
+            false => Err(Error::IdentityIsAnother { holder: name.clone() }),
         }
     }
 

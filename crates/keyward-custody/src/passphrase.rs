@@ -130,7 +130,7 @@ pub fn lock_identity(
 
 /// Opens a `holders/NAME.age` with its passphrase, after checking that it is the one that the statement means.
 ///
-/// [`Error::HolderFileEdited`], [`Error::WrongPassphrase`]; [`Error::PaperIsAnother`] if the identity in it is not the one
+/// [`Error::HolderFileEdited`], [`Error::WrongPassphrase`]; [`Error::IdentityIsAnother`] if the identity in it is not the one
 /// of the statement; [`Error::HolderKind`] if that holder is no passphrase.
 pub fn unlock_identity(
     name: &Name,
@@ -158,9 +158,7 @@ pub fn unlock_identity(
         .read_to_string(&mut plain)
         .map_err(|error| Error::Age(keyward_age::Error::from_io(error)))?;
     let identity = first_identity(&plain)?;
-    if identity.recipient()? != known.recipient {
-        return Err(Error::PaperIsAnother { of: name.to_string(), member: "recipient" });
-    }
+    holder.check_identity(name, &identity)?;
     Ok(identity)
 }
 
@@ -263,7 +261,7 @@ mod tests {
             lied.recipient = holder.archive().clone();
             let lied = Holder::Passphrase(lied);
             let error = unlock_identity(&dave, &lied, &other, &secret("a passphrase")).unwrap_err();
-            assert!(matches!(error, Error::PaperIsAnother { .. }), "{error}");
+            assert!(matches!(error, Error::IdentityIsAnother { .. }), "{error}");
         }
         let seed = IdentitySeed::from_bytes(Suite::Classic, &[9; 32]);
         for work in [0, 23, 64, 255] {

@@ -50,6 +50,19 @@ fn holders_of_every_kind_may_open_alone_or_together() {
     }
 }
 
+#[test]
+fn an_identity_is_its_holders() {
+    let people = all_kinds();
+    let identity = |byte| IdentitySeed::from_bytes(SUITE, &[byte; 32]).identity().unwrap();
+    let own = people[1].paper().identity(SUITE).unwrap();
+    assert!(people[1].holder().check_identity(&name("bob"), &own).is_ok());
+    for person in &people {
+        let error = person.holder().check_identity(&person.name(), &identity(1)).unwrap_err();
+        assert!(matches!(&error, Error::IdentityIsAnother { holder } if *holder == person.name()));
+        assert_eq!(error.class(), Class::WrongSecret);
+    }
+}
+
 /// What a reader says of this change of the next generation, signed by everybody.
 fn next(
     vault: &Vault,
