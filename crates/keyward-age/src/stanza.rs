@@ -127,6 +127,25 @@ impl<'a> Listening<'a> {
         };
         Ok(Listening { recipient, heard })
     }
+
+    pub(crate) fn to_passphrase(
+        recipient: &'a age::scrypt::Recipient,
+        heard: &'a RefCell<Option<FileKey>>,
+    ) -> Listening<'a> {
+        Listening { recipient: Box::new(Borrowed(recipient)), heard }
+    }
+}
+
+/// A passphrase recipient that stays its owner's: the age crate's cannot be copied.
+struct Borrowed<'a>(&'a age::scrypt::Recipient);
+
+impl age::Recipient for Borrowed<'_> {
+    fn wrap_file_key(
+        &self,
+        file_key: &age_core::format::FileKey,
+    ) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
+        self.0.wrap_file_key(file_key)
+    }
 }
 
 impl age::Recipient for Listening<'_> {

@@ -5,13 +5,32 @@
 //! else in this crate makes a [`Verified`] value.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use keyward_age::Recipient;
 
 use crate::{
-    Candidate, Change, Confirmation, Error, Fingerprint, Generation, Holder, Name, Namespace, Needs, Pins,
-    PublicKey, Signature, SignatureError, Statement, VaultFiles,
+    Candidate, Change, Confirmation, Epoch, Error, Fingerprint, Generation, Holder, KeyFile, Name, Namespace,
+    Pins, PublicKey, Signature, SignatureError, Statement, VaultFiles,
 };
+
+/// Whom an archive is sealed to; displayed as `alice` or `epoch 2`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SealedTo {
+    /// A direct holder.
+    Holder(Name),
+    /// The epoch of this number.
+    Epoch(u32),
+}
+
+impl fmt::Display for SealedTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SealedTo::Holder(name) => name.fmt(f),
+            SealedTo::Epoch(number) => f.pad(&format!("epoch {number}")),
+        }
+    }
+}
 
 /// Something whose signatures have been verified against pins or explicit trust. Made here and nowhere else.
 #[derive(Clone, Debug)]
@@ -37,27 +56,44 @@ impl Verified<Statement> {
         self.value.claimed_holders()
     }
 
-    /// What an archive is sealed to: each direct holder's archive recipient, by name.
-    pub fn recipients(&self) -> Vec<(Name, Recipient)> {
-        self.direct_holders().map(|(name, holder)| (name.clone(), holder.archive().clone())).collect()
+    /// What an archive is sealed to: each direct holder's archive recipient, by name, and the epoch in force.
+    pub fn recipients(&self) -> Vec<(SealedTo, Recipient)> {
+        let holders = self
+            .direct_holders()
+            .map(|(name, holder)| (SealedTo::Holder(name.clone()), holder.archive().clone()));
+        let epoch =
+            self.epoch_in_force().map(|epoch| (SealedTo::Epoch(epoch.number()), epoch.recipient().clone()));
+        holders.chain(epoch).collect()
+    }
+
+    /// The epochs, from the first to the one in force.
+    pub fn epochs(&self) -> &[Epoch] {
+        self.value.claimed_epochs()
+    }
+
+    /// The epoch that archives are sealed to; none in a vault that has none.
+    pub fn epoch_in_force(&self) -> Option<&Epoch> {
+        self.epochs().last()
+    }
+
+    /// Reads the key file that keeps an epoch; `bytes` are those of the file that [`Epoch::file_name`] names.
+    ///
+    /// [`Error::NoEpoch`], [`Error::KeyFileEdited`], [`Error::KeyFileOfAnother`].
+    pub fn key_file(&self, number: u32, bytes: &[u8]) -> Result<KeyFile, Error> {
+        let epoch = self.epochs().iter().find(|epoch| epoch.number() == number);
+        let epoch = epoch.ok_or(Error::NoEpoch { epoch: number })?;
+        let in_force = self.epoch_in_force().is_some_and(|last| last.number() == number);
+        epoch.read_file(self.value.vault_id(), in_force.then(|| self.value.policy()), bytes)
+    }
+
+    /// All tokens among the holders, whatever part they have: for opening shares, and for signing.
+    pub fn token_candidates(&self) -> Vec<Candidate> {
+        self.holders().iter().filter_map(|(name, holder)| Candidate::of(name, holder.token()?)).collect()
     }
 
     /// The tokens that open an archive alone, for finding out which of them is here.
     pub fn opener_candidates(&self) -> Vec<Candidate> {
-        self.direct_holders()
-            .filter_map(|(name, holder)| {
-                let token = holder.token()?;
-                Some(Candidate {
-                    name: name.clone(),
-                    serial: token.serial,
-                    archive: token.archive.clone(),
-                    archive_point: token.archive.point()?,
-                    card_proof: token.card_proof.and_then(|key| key.p256_point().copied()),
-                    touch_policy: token.touch_policy,
-                    seed_object: token.seed_object,
-                })
-            })
-            .collect()
+        self.direct_holders().filter_map(|(name, holder)| Candidate::of(name, holder.token()?)).collect()
     }
 
     fn direct_holders(&self) -> impl Iterator<Item = (&Name, &Holder)> {
@@ -196,54 +232,90 @@ fn successor(
     generation: Generation,
     bytes: &[u8],
 ) -> Result<Statement, Error> {
-    let mut old_keys: BTreeSet<PublicKey> = BTreeSet::new();
-    let mut undecided: Vec<(&Name, &[u8])> = Vec::new();
-    for (signer, file) in files.signatures(generation) {
-        match before.admins().get(signer).map(|key| (key, check_file(file, bytes, key))) {
-            Some((key, Ok(()))) => {
-                old_keys.insert(*key);
-            }
-            // The signer may get another key with this very statement.
-            None | Some((_, Err(SignatureError::OtherKey))) => undecided.push((signer, file)),
-            Some((_, Err(reason))) => return Err(bad_signature(generation, signer, reason)),
-        }
-    }
+    let ballot = Ballot::open(before, generation, bytes, files.signatures(generation))?;
 
     let after = parse(generation, bytes)?;
+    let change = may_follow(before, &after)?;
+    let counted = ballot.close(before, &after)?;
+
+    let threshold = change.needs.of(before.thresholds());
+    require_keys(generation, counted.old.len(), threshold, "the admins before")?;
+    if change.admins {
+        require_keys(generation, counted.new.len(), after.thresholds().root, "its new admins")?;
+    }
+    Ok(after)
+}
+
+/// Whether a statement may follow another, whoever signs it; and what it changes.
+pub(crate) fn may_follow(before: &Statement, after: &Statement) -> Result<Change, Error> {
     if after.vault_id() != before.vault_id() {
         return Err(Error::OtherVault { pinned: before.vault_id(), found: after.vault_id() });
     }
     if let Some(found) = after.previous().filter(|previous| *previous != before.digest()) {
-        return Err(Error::Fork { generation, expected: before.digest(), found });
+        return Err(Error::Fork { generation: after.generation(), expected: before.digest(), found });
     }
-    let change = Change::between(before, &after)?;
+    Change::between(before, after)
+}
 
-    let mut new_keys: BTreeSet<PublicKey> =
-        after.admins().values().filter(|key| old_keys.contains(key)).copied().collect();
-    for (signer, file) in undecided {
-        let Some(key) = after.admins().get(signer) else {
-            return Err(match before.admins().contains_key(signer) {
-                true => bad_signature(generation, signer, SignatureError::OtherKey),
-                false => Error::UnknownSigner { generation, signer: signer.clone() },
-            });
-        };
-        check_file(file, bytes, key).map_err(|reason| bad_signature(generation, signer, reason))?;
-        new_keys.insert(*key);
-        // A key that changes its name is still one of the keys before.
-        if before.admins().values().any(|old| old == key) {
-            old_keys.insert(*key);
+/// The signatures on a statement as they are counted. Those of the admins before are checked over its bytes, before
+/// anybody reads what the bytes say.
+pub(crate) struct Ballot<'a> {
+    generation: Generation,
+    bytes: &'a [u8],
+    old: BTreeSet<PublicKey>,
+    undecided: Vec<(&'a Name, &'a [u8])>,
+}
+
+/// The distinct keys that signed.
+pub(crate) struct Counted {
+    /// Of the admins before.
+    pub(crate) old: BTreeSet<PublicKey>,
+    /// Of the admins that the statement names.
+    pub(crate) new: BTreeSet<PublicKey>,
+}
+
+impl<'a> Ballot<'a> {
+    pub(crate) fn open(
+        before: &Statement,
+        generation: Generation,
+        bytes: &'a [u8],
+        signatures: impl Iterator<Item = (&'a Name, &'a [u8])>,
+    ) -> Result<Ballot<'a>, Error> {
+        let mut old: BTreeSet<PublicKey> = BTreeSet::new();
+        let mut undecided = Vec::new();
+        for (signer, file) in signatures {
+            match before.admins().get(signer).map(|key| (key, check_file(file, bytes, key))) {
+                Some((key, Ok(()))) => {
+                    old.insert(*key);
+                }
+                // The signer may get another key with this very statement.
+                None | Some((_, Err(SignatureError::OtherKey))) => undecided.push((signer, file)),
+                Some((_, Err(reason))) => return Err(bad_signature(generation, signer, reason)),
+            }
         }
+        Ok(Ballot { generation, bytes, old, undecided })
     }
 
-    let threshold = match change.needs {
-        Needs::Routine => before.thresholds().routine,
-        Needs::Root => before.thresholds().root,
-    };
-    require_keys(generation, old_keys.len(), threshold, "the admins before")?;
-    if change.admins {
-        require_keys(generation, new_keys.len(), after.thresholds().root, "its new admins")?;
+    pub(crate) fn close(self, before: &Statement, after: &Statement) -> Result<Counted, Error> {
+        let Ballot { generation, bytes, mut old, undecided } = self;
+        let mut new: BTreeSet<PublicKey> =
+            after.admins().values().filter(|key| old.contains(key)).copied().collect();
+        for (signer, file) in undecided {
+            let Some(key) = after.admins().get(signer) else {
+                return Err(match before.admins().contains_key(signer) {
+                    true => bad_signature(generation, signer, SignatureError::OtherKey),
+                    false => Error::UnknownSigner { generation, signer: signer.clone() },
+                });
+            };
+            check_file(file, bytes, key).map_err(|reason| bad_signature(generation, signer, reason))?;
+            new.insert(*key);
+            // A key that changes its name is still one of the keys before.
+            if before.admins().values().any(|known| known == key) {
+                old.insert(*key);
+            }
+        }
+        Ok(Counted { old, new })
     }
-    Ok(after)
 }
 
 fn require_keys(generation: Generation, have: usize, threshold: u32, of: &'static str) -> Result<(), Error> {
@@ -251,7 +323,7 @@ fn require_keys(generation: Generation, have: usize, threshold: u32, of: &'stati
     if have < needed { Err(Error::Unsigned { generation, have, needed, of }) } else { Ok(()) }
 }
 
-fn parse(generation: Generation, bytes: &[u8]) -> Result<Statement, Error> {
+pub(crate) fn parse(generation: Generation, bytes: &[u8]) -> Result<Statement, Error> {
     let statement = Statement::parse(bytes)
         .map_err(|source| Error::Statement { generation, source: Box::new(source) })?;
     match statement.generation() {
@@ -260,10 +332,10 @@ fn parse(generation: Generation, bytes: &[u8]) -> Result<Statement, Error> {
     }
 }
 
-fn check_file(file: &[u8], message: &[u8], key: &PublicKey) -> Result<(), SignatureError> {
+pub(crate) fn check_file(file: &[u8], message: &[u8], key: &PublicKey) -> Result<(), SignatureError> {
     Signature::from_armored(file)?.verify(Namespace::Vault, message, key)
 }
 
-fn bad_signature(generation: Generation, signer: &Name, reason: SignatureError) -> Error {
+pub(crate) fn bad_signature(generation: Generation, signer: &Name, reason: SignatureError) -> Error {
     Error::BadSignature { generation, signer: signer.clone(), reason }
 }

@@ -1,14 +1,25 @@
 //! What a new generation changes, and so whose signatures it needs (`docs/formats.md`, "Chain of generations").
 
-use crate::{Error, Statement};
+use crate::epoch::check_succession;
+use crate::{Error, Statement, Thresholds};
 
 /// Which threshold of the admins before a change has to meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
-    /// Dates, and whatever only takes away from holders who are no admins.
+    /// Dates, epochs, and whatever only takes away from holders who are no admins.
     Routine,
     /// Everything else.
     Root,
+}
+
+impl Needs {
+    /// How many signatures that is.
+    pub fn of(self, thresholds: Thresholds) -> u32 {
+        match self {
+            Needs::Routine => thresholds.routine,
+            Needs::Root => thresholds.root,
+        }
+    }
 }
 
 /// The difference between a statement and the next.
@@ -21,11 +32,13 @@ pub struct Change {
 }
 
 impl Change {
-    /// Compares a statement and its successor. [`Error::FixedMember`] if something changes that never does.
+    /// Compares a statement and its successor. [`Error::FixedMember`], [`Error::EpochChanged`] and [`Error::EpochStale`] if
+    /// something changes that never does, or the epoch in force does not follow who opens.
     pub fn between(before: &Statement, after: &Statement) -> Result<Change, Error> {
         if let Some(member) = before.fixed_member_changed(after) {
             return Err(Error::FixedMember { generation: after.generation(), member });
         }
+        check_succession(before, after)?;
         let admins = before.admins() != after.admins() || before.thresholds() != after.thresholds();
         let new_holder = after
             .claimed_holders()

@@ -1,6 +1,6 @@
 //! What can be wrong, with the facts. What is safe and what to do next is the command line's to say.
 
-use crate::{Digest, Generation, Name, PolicyError, SignatureError, Timestamp, VaultId};
+use crate::{Digest, Generation, Name, PolicyError, SharePath, SignatureError, Timestamp, VaultId};
 
 /// Everything this crate refuses.
 #[derive(Debug, thiserror::Error)]
@@ -132,8 +132,9 @@ pub enum Error {
         /// Where it stands again.
         second: String,
     },
-    /// An admin with a token's name and another key than that token's signing key.
-    #[error("admin {name} has another key than the token of that name")]
+    /// An admin with a token's or paper's name and another key than its signing key, or with the name of a holder who has
+    /// none.
+    #[error("admin {name} has another key than the holder of that name")]
     AdminIsAnother {
         /// The name.
         name: Name,
@@ -167,6 +168,20 @@ pub enum Error {
         which: &'static str,
         /// The vault's suite.
         suite: keyward_age::Suite,
+    },
+    /// A recipient of a holder who is no token that does not belong in this vault.
+    #[error("the recipient of {holder} is a token's, or not of suite {suite}")]
+    SoftRecipient {
+        /// Whose.
+        holder: Name,
+        /// The vault's suite.
+        suite: keyward_age::Suite,
+    },
+    /// A paper with another kind of signing key than Ed25519.
+    #[error("the signing key of {holder} is no ssh-ed25519 key, and {holder} is paper")]
+    PaperKey {
+        /// Whose.
+        holder: Name,
     },
     /// A seed object in suite classic, or none in suite hybrid.
     #[error("the seed object of {holder} does not fit suite {suite}")]
@@ -207,6 +222,235 @@ pub enum Error {
         holder: Name,
         /// The policy.
         policy: String,
+    },
+
+    // --- epochs in a statement
+    /// Epochs are numbered 1, 2, 3 …
+    #[error("epoch {found} stands where epoch {expected} belongs")]
+    EpochNumber {
+        /// What should stand there.
+        expected: u32,
+        /// What stands there.
+        found: u32,
+    },
+    /// An epoch's recipient that does not belong in this vault.
+    #[error("the recipient of epoch {epoch} is a token's, or not of suite {suite}")]
+    EpochRecipient {
+        /// Which epoch.
+        epoch: u32,
+        /// The vault's suite.
+        suite: keyward_age::Suite,
+    },
+    /// A key file from after the statement that names it.
+    #[error("epoch {epoch} was written by generation {written}, after this statement")]
+    EpochFromLater {
+        /// Which epoch.
+        epoch: u32,
+        /// The generation that it says wrote its key file.
+        written: Generation,
+    },
+    /// An epoch with another key than before, or none any more.
+    #[error("generation {generation} changes the {member} of epoch {epoch}, which never changes")]
+    EpochChanged {
+        /// Which statement.
+        generation: Generation,
+        /// Which epoch.
+        epoch: u32,
+        /// Which member.
+        member: &'static str,
+    },
+    /// Who opens changes, and the epoch in force does not follow.
+    #[error("generation {generation} changes who opens, and the epoch in force is {found}")]
+    EpochStale {
+        /// Which statement.
+        generation: Generation,
+        /// What the epoch in force is, as `the old one`.
+        found: &'static str,
+    },
+    /// There is no such epoch.
+    #[error("there is no epoch {epoch}")]
+    NoEpoch {
+        /// Its number.
+        epoch: u32,
+    },
+
+    // --- a draft
+    /// A holder or admin of that name is there already.
+    #[error("{name} is a holder or admin already")]
+    NameTaken {
+        /// The name.
+        name: Name,
+    },
+    /// Nobody of that name is there.
+    #[error("{name} is neither holder nor admin")]
+    Nobody {
+        /// The name.
+        name: Name,
+    },
+    /// What is left of a policy opens nothing, or not for somebody who had a part in it.
+    #[error("without {gone} the policy '{policy}' {what}")]
+    Unsatisfiable {
+        /// Who leaves.
+        gone: Name,
+        /// The policy as it is.
+        policy: String,
+        /// What would be left of it.
+        what: String,
+    },
+    /// More signatures than admins would be left.
+    #[error("without {gone} there are {admins} admins, and root changes need {root} signatures")]
+    TooFewAdmins {
+        /// Who leaves.
+        gone: Name,
+        /// How many admins would be left.
+        admins: usize,
+        /// The root threshold.
+        root: u32,
+    },
+
+    // --- key files and shares
+    /// A key file with other bytes than the statement says.
+    #[error("key file {file} is not the one of the statement: it was edited")]
+    KeyFileEdited {
+        /// Its name.
+        file: String,
+        /// The digest in the statement.
+        expected: Digest,
+        /// The digest of the file.
+        found: Digest,
+    },
+    /// A key file that belongs somewhere else.
+    #[error("key file {file} is of another {member}: {found}")]
+    KeyFileOfAnother {
+        /// Its name.
+        file: String,
+        /// What it belongs to: `vault`, `key`, `version`, `generation`, `recipient`.
+        member: &'static str,
+        /// What the file says.
+        found: String,
+    },
+    /// A key file whose leaves are not those of its policy.
+    #[error("the leaves of the key file are not those of its policy: {reason}")]
+    Leaves {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A leaf that cannot be opened as an age file.
+    #[error("the share of {holder} at {path} cannot be opened: {source}")]
+    Leaf {
+        /// Whose.
+        holder: Name,
+        /// Its place in the policy.
+        path: SharePath,
+        /// Why.
+        source: keyward_age::Error,
+    },
+    /// A share that was made for another place.
+    #[error("the share of {holder} at {path} was made for another {member}")]
+    ShareOfAnother {
+        /// Whose leaf it was in.
+        holder: Name,
+        /// The place it was opened for.
+        path: SharePath,
+        /// What differs: `vault`, `key`, `version`, `generation`, `path`, `holder`.
+        member: &'static str,
+    },
+    /// A share that is not the one that was made.
+    #[error("the share of {holder} at {path} is wrong: it is not the one that was made for this key")]
+    WrongShare {
+        /// Whose.
+        holder: Name,
+        /// Its place in the policy.
+        path: SharePath,
+    },
+    /// Too few shares.
+    #[error("the holders present do not satisfy the policy '{policy}'; {missing}")]
+    NotSatisfied {
+        /// The policy.
+        policy: String,
+        /// What is missing, as `missing: dave, or bob`.
+        missing: String,
+    },
+    /// The shares give another key than the one in the statement.
+    #[error("the shares of {key} version {version} give another key than the statement names")]
+    Commitment {
+        /// Which key.
+        key: String,
+        /// Its version.
+        version: u32,
+    },
+    /// Something in age failed.
+    #[error("{0}")]
+    Age(#[from] keyward_age::Error),
+    /// A holder file with other bytes than the statement says.
+    #[error("the file of holder {holder} is not the one of the statement: it was edited")]
+    HolderFileEdited {
+        /// Whose.
+        holder: Name,
+    },
+
+    // --- paper and passphrases
+    /// A holder of another kind than what was brought for it.
+    #[error("{holder} is no {wanted}: it is a holder of kind {kind}")]
+    HolderKind {
+        /// Who.
+        holder: Name,
+        /// The kind it is, as the statement names it.
+        kind: &'static str,
+        /// The kind that was meant.
+        wanted: &'static str,
+    },
+    /// Not 24 words.
+    #[error("a paper has 24 words, and here are {found}")]
+    PaperWords {
+        /// How many there are.
+        found: usize,
+    },
+    /// A word that is not in the list. The word itself is not repeated: it is nearly a secret.
+    #[error("word {place} is not in the list of words")]
+    PaperWord {
+        /// Counted from 1.
+        place: usize,
+    },
+    /// 24 words of the list that are not those of any paper.
+    #[error("the 24 words do not belong together: one is another word, or two have changed places")]
+    PaperChecksum,
+    /// A sheet that cannot be read.
+    #[error("the sheet cannot be read: {reason}")]
+    PaperSheet {
+        /// Why.
+        reason: &'static str,
+    },
+    /// Words that are not those of the sheet or the statement.
+    #[error("these words are not those of {of}: they give another {member}")]
+    PaperIsAnother {
+        /// Whose words they should be: a holder's name, or `this sheet`.
+        of: String,
+        /// What differs, as `recipient`.
+        member: &'static str,
+    },
+    /// An age identity that is not the holder's.
+    #[error("the identity that was brought for {holder} is another one")]
+    IdentityIsAnother {
+        /// Whose it should be.
+        holder: Name,
+    },
+    /// A passphrase that can be guessed.
+    #[error("the passphrase is worth about {bits} bits; {needed} are asked for")]
+    WeakPassphrase {
+        /// The estimate.
+        bits: u32,
+        /// How many are enough.
+        needed: u32,
+    },
+    /// Not the passphrase of that file.
+    #[error("the passphrase is not that of this holder")]
+    WrongPassphrase,
+    /// Shamir's arithmetic refused its input, which no caller can bring about.
+    #[error("a secret could not be split or combined: {reason}")]
+    Sharing {
+        /// What the crate says.
+        reason: String,
     },
 
     // --- the chain of generations; all of it means: not verified
@@ -348,6 +592,10 @@ pub enum Class {
     NotVerified,
     /// It could be done and is refused for safety.
     Refused,
+    /// The holders present do not satisfy the policy.
+    NotSatisfied,
+    /// A passphrase or words are not the right ones.
+    WrongSecret,
     /// The machine failed.
     System,
 }
@@ -368,9 +616,29 @@ impl Error {
         match self {
             Error::NoStatement => Class::NotFound,
             Error::Random(_) => Class::System,
-            Error::SingleHolder { .. } | Error::TestVault { .. } | Error::EmulatedToken { .. } => {
-                Class::Refused
-            }
+            Error::NotSatisfied { .. } => Class::NotSatisfied,
+            Error::WrongPassphrase
+            | Error::PaperWords { .. }
+            | Error::PaperWord { .. }
+            | Error::PaperChecksum
+            | Error::PaperIsAnother { .. }
+            | Error::IdentityIsAnother { .. } => Class::WrongSecret,
+            Error::SingleHolder { .. }
+            | Error::TestVault { .. }
+            | Error::EmulatedToken { .. }
+            | Error::Unsatisfiable { .. }
+            | Error::TooFewAdmins { .. }
+            | Error::WeakPassphrase { .. } => Class::Refused,
+            Error::KeyFileEdited { .. }
+            | Error::KeyFileOfAnother { .. }
+            | Error::Leaves { .. }
+            | Error::Leaf { .. }
+            | Error::ShareOfAnother { .. }
+            | Error::WrongShare { .. }
+            | Error::Commitment { .. }
+            | Error::HolderFileEdited { .. }
+            | Error::EpochChanged { .. }
+            | Error::EpochStale { .. } => Class::NotVerified,
             Error::Signature(_)
             | Error::Malformed { .. }
             | Error::NotCanonical { .. }

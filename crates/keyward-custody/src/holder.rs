@@ -1,13 +1,18 @@
-//! Kinds of holder and what a statement says of each. A token so far.
+//! Kinds of holder and what a statement says of each: a token, paper, a passphrase, another age identity.
+//!
+//! Every holder is public keys only, so that no rotation needs one present. A token has two keys that open, one for
+//! archives and one for shares, because it is asked by programs that do not know what they ask for. The others have one
+//! recipient for both: their private key is in the hands of whoever reads the words or types the passphrase, and there
+//! is no oracle between them and it.
 
 use std::fmt;
 use std::str::FromStr;
 
-use keyward_age::{Recipient, Suite};
+use keyward_age::{Recipient, SoftIdentity, Suite};
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, serde_as_text};
-use crate::{Error, Name, PublicKey};
+use crate::{Digest, Error, Name, PublicKey};
 
 /// Who can contribute to opening.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +21,12 @@ use crate::{Error, Name, PublicKey};
 pub enum Holder {
     /// A PIV card or YubiKey with keys enrolled by Keyward.
     Token(Box<Token>),
+    /// 24 words on paper.
+    Paper(Box<PaperHolder>),
+    /// A passphrase, which opens the identity in the vault's `holders/NAME.age`.
+    Passphrase(Box<PassphraseHolder>),
+    /// An age identity that is kept elsewhere.
+    Age(Box<AgeHolder>),
 }
 
 impl Holder {
@@ -23,6 +34,9 @@ impl Holder {
     pub fn archive(&self) -> &Recipient {
         match self {
             Holder::Token(token) => &token.archive,
+            Holder::Paper(paper) => &paper.recipient,
+            Holder::Passphrase(passphrase) => &passphrase.recipient,
+            Holder::Age(age) => &age.recipient,
         }
     }
 
@@ -30,6 +44,7 @@ impl Holder {
     pub fn custody(&self) -> &Recipient {
         match self {
             Holder::Token(token) => &token.custody,
+            software => software.archive(),
         }
     }
 
@@ -37,8 +52,82 @@ impl Holder {
     pub fn token(&self) -> Option<&Token> {
         match self {
             Holder::Token(token) => Some(token),
+            _ => None,
         }
     }
+
+    /// The key by which the holder can sign as admin: a token's, or a paper's that has one.
+    pub fn signing_key(&self) -> Option<&PublicKey> {
+        match self {
+            Holder::Token(token) => Some(&token.signing.key),
+            Holder::Paper(paper) => paper.signing.as_ref(),
+            Holder::Passphrase(_) | Holder::Age(_) => None,
+        }
+    }
+
+    /// The kind as the statement names it: `token`, `paper`, `passphrase`, `age`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Holder::Token(_) => "token",
+            Holder::Paper(_) => "paper",
+            Holder::Passphrase(_) => "passphrase",
+            Holder::Age(_) => "age",
+        }
+    }
+
+    /// Checks that this identity is the holder's: what it opens, the holder opens. [`Error::IdentityIsAnother`] if not, as for
+    /// any token.
+    pub fn check_identity(&self, name: &Name, identity: &SoftIdentity) -> Result<(), Error> {
+        match identity.recipient()? == *self.custody() {
+            true => Ok(()),
+            false => Err(Error::IdentityIsAnother { holder: name.clone() }),
+        }
+    }
+
+    /// Checks what can be checked of a holder by itself (`docs/formats.md`, "Statement", 6).
+    pub(crate) fn check(&self, name: &Name, suite: Suite) -> Result<(), Error> {
+        if let Holder::Token(token) = self {
+            return token.check(name, suite);
+        }
+        if self.archive().suite() != suite || self.archive().point().is_some() {
+            return Err(Error::SoftRecipient { holder: name.clone(), suite });
+        }
+        match self.signing_key() {
+            Some(PublicKey::EcdsaP256(_)) => Err(Error::PaperKey { holder: name.clone() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A paper as the statement knows it. The words are in [`crate::Paper`], and on the sheet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaperHolder {
+    /// The public half of the age identity that its words give.
+    #[serde(with = "canonical::text")]
+    pub recipient: Recipient,
+    /// The Ed25519 key that its words give, if it may sign as admin.
+    pub signing: Option<PublicKey>,
+}
+
+/// A passphrase as the statement knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassphraseHolder {
+    /// The digest of the vault's `holders/NAME.age`.
+    pub file: Digest,
+    /// The public half of the age identity in that file.
+    #[serde(with = "canonical::text")]
+    pub recipient: Recipient,
+}
+
+/// A foreign age identity as the statement knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgeHolder {
+    /// Its public half.
+    #[serde(with = "canonical::text")]
+    pub recipient: Recipient,
 }
 
 /// A token as its enrolment found and made it.
@@ -82,7 +171,7 @@ pub struct SigningKey {
     pub key: PublicKey,
 }
 
-/// What opening needs to know of a direct holder's token. Lent by `Verified<Statement>` alone.
+/// What using a token needs to know of it. Lent by `Verified<Statement>` alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The holder's name.
@@ -93,12 +182,36 @@ pub struct Candidate {
     pub archive: Recipient,
     /// The archive key as an uncompressed point.
     pub archive_point: [u8; 65],
+    /// The recipient that policy shares are sealed to.
+    pub custody: Recipient,
+    /// The custody key as an uncompressed point.
+    pub custody_point: [u8; 65],
+    /// The key by which its holder signs as admin, and where it is.
+    pub signing: SigningKey,
     /// The 9E key as an uncompressed point; none if the card cannot prove itself.
     pub card_proof: Option<[u8; 65]>,
     /// Whether opening will ask for a touch.
     pub touch_policy: TouchPolicy,
     /// Where the token's ML-KEM seeds are; none in suite classic.
     pub seed_object: Option<SeedObject>,
+}
+
+impl Candidate {
+    /// The candidate that this token is; none if one of its recipients is no token's, which no statement has.
+    pub(crate) fn of(name: &Name, token: &Token) -> Option<Candidate> {
+        Some(Candidate {
+            name: name.clone(),
+            serial: token.serial,
+            archive: token.archive.clone(),
+            archive_point: token.archive.point()?,
+            custody: token.custody.clone(),
+            custody_point: token.custody.point()?,
+            signing: token.signing.clone(),
+            card_proof: token.card_proof.and_then(|key| key.p256_point().copied()),
+            touch_policy: token.touch_policy,
+            seed_object: token.seed_object,
+        })
+    }
 }
 
 impl Token {

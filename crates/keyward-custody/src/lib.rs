@@ -5,10 +5,13 @@
 //! token made. What it writes is fixed in `docs/formats.md`.
 //!
 //! ```text
-//! Draft ──build──> Statement ──sign_request──> (card) ──> Signature        making a generation
+//! Draft ──new_epoch, rewrap──> KeyFile                                     written first, by public keys alone
+//!   └────build──> Statement ──Pending──add(signature) … is_complete        making a generation
 //!
 //! VaultFiles ──verify_chain(pins)──────────────────────────> Verified<Statement> ──> recipients, candidates
 //! VaultFiles ──Unpinned::read──trust(Confirmation)──> Pins + Verified<Statement>       the first time
+//!
+//! Verified<Statement> ──key_file──> KeyFile ──open_leaf──> Share ──Combiner──> IdentitySeed     opening an epoch
 //! ```
 //!
 //! A parsed [`Statement`] is a claim. Only [`verify_chain`] and [`Unpinned::trust`] make a [`Verified`] one, and only
@@ -20,35 +23,60 @@
 mod canonical;
 mod chain;
 mod change;
+mod combine;
+mod difference;
+mod draft;
+mod epoch;
 mod error;
 mod fingerprint;
 mod holder;
 mod key;
+mod key_file;
 mod name;
+mod paper;
+mod passphrase;
+mod pending;
 mod pins;
 mod policy;
+mod recover;
 mod require;
+mod secret;
+mod shamir;
 mod signature;
 mod statement;
 mod time;
 mod vault;
 
 pub use canonical::Digest;
-pub use chain::{Unpinned, Verified, verify_chain};
+pub use chain::{SealedTo, Unpinned, Verified, verify_chain};
 pub use change::{Change, Needs};
+pub use combine::{Combined, Combiner, Way, ways};
+pub use difference::{DifferenceLine, difference};
+pub use draft::{Draft, Removal, Removed};
+pub use epoch::Epoch;
 pub use error::{Class, Error};
 pub use fingerprint::{Confirmation, Fingerprint, FingerprintClaim, WORDS, Words};
 pub use holder::{
-    Candidate, Firmware, Holder, PinPolicy, SeedObject, SigningKey, SlotId, Token, TouchPolicy, Verdict,
+    AgeHolder, Candidate, Firmware, Holder, PaperHolder, PassphraseHolder, PinPolicy, SeedObject, SigningKey,
+    SlotId, Token, TouchPolicy, Verdict,
 };
 pub use key::PublicKey;
+pub use key_file::{KeyFile, KeyId, Leaf, Share, SharePath};
 pub use name::Name;
+pub use paper::{PAPER_WORDS, Paper, Sheet, SheetFacts};
+pub use passphrase::{
+    PASSPHRASE_BITS, PASSPHRASE_WORK, check_passphrase, first_identity, generate_passphrase, identity_file,
+    lock_identity, passphrase_bits, unlock_identity,
+};
+pub use pending::{Pending, Quorum};
 pub use pins::Pins;
-pub use policy::{Policy, PolicyError};
+pub use policy::{Policy, PolicyError, PolicyPart};
+pub use recover::WhatIf;
 pub use require::Requirements;
+pub use secret::IdentitySeed;
 pub use signature::{
     Namespace, Signature, SignatureError, allowed_signers_line, signed_blob, signing_digest,
 };
-pub use statement::{Draft, Generation, Statement, Thresholds, VaultId};
+pub use statement::{Generation, Statement, Thresholds, VaultId};
 pub use time::{Expiry, Timestamp};
 pub use vault::{VaultFile, VaultFiles};

@@ -29,12 +29,26 @@ pub struct Policy {
 
 /// A part of a policy. Made by [`Node::threshold`] alone, which keeps it canonical.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Node {
+pub(crate) enum Node {
     Holder(Name),
     /// `needed` of the two or more `parts`.
     Threshold {
         needed: usize,
         parts: Vec<Node>,
+    },
+}
+
+/// A policy's tree, for showing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyPart<'a> {
+    /// A holder.
+    Holder(&'a Name),
+    /// So many of two or more parts: 1 for `or`, all for `and`.
+    Of {
+        /// How many.
+        needed: usize,
+        /// The parts, in order.
+        parts: Vec<PolicyPart<'a>>,
     },
 }
 
@@ -148,6 +162,31 @@ impl Policy {
         }
     }
 
+    /// The policy without a holder who leaves: every threshold stays, and a part that cannot be satisfied any more falls
+    /// away; with `shrink` a threshold sinks to the number of parts that are left instead. None if nothing is left.
+    ///
+    /// Names that had a part beside the one who leaves may have none in what is left: compare [`Policy::names`].
+    pub fn without(&self, gone: &Name, shrink: bool) -> Result<Option<Policy>, PolicyError> {
+        self.root.without(gone, shrink)?.map(Policy::bounded).transpose()
+    }
+
+    /// The tree.
+    pub fn tree(&self) -> PolicyPart<'_> {
+        fn part(node: &Node) -> PolicyPart<'_> {
+            match node {
+                Node::Holder(name) => PolicyPart::Holder(name),
+                Node::Threshold { needed, parts } => {
+                    PolicyPart::Of { needed: *needed, parts: parts.iter().map(part).collect() }
+                }
+            }
+        }
+        part(&self.root)
+    }
+
+    pub(crate) fn root(&self) -> &Node {
+        &self.root
+    }
+
     /// Checks the limits of a tree that is otherwise well-formed.
     fn bounded(root: Node) -> Result<Policy, PolicyError> {
         let too_large = |what, max| Err(PolicyError::TooLarge { what, max });
@@ -190,6 +229,26 @@ impl Node {
         }
         let needed = if all { flat.len() } else { needed };
         Ok(Node::Threshold { needed, parts: flat })
+    }
+
+    fn without(&self, gone: &Name, shrink: bool) -> Result<Option<Node>, PolicyError> {
+        match self {
+            Node::Holder(name) => Ok((name != gone).then(|| self.clone())),
+            Node::Threshold { needed, parts } => {
+                let mut left: Vec<Node> = Vec::with_capacity(parts.len());
+                for part in parts {
+                    // What is left of two parts may be the same.
+                    left.extend(
+                        part.without(gone, shrink)?.filter(|part| *needed > 1 || !left.contains(part)),
+                    );
+                }
+                let needed = if shrink { (*needed).min(left.len()) } else { *needed };
+                if left.is_empty() || left.len() < needed {
+                    return Ok(None);
+                }
+                Node::threshold(needed, left).map(Some)
+            }
+        }
     }
 
     fn satisfied_by(&self, holders: &BTreeSet<Name>) -> bool {

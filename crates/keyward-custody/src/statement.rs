@@ -12,12 +12,13 @@ use keyward_age::Suite;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, EmptyList, serde_as_text};
+use crate::epoch::check_epochs;
 use crate::{
-    Digest, Error, Expiry, Holder, Name, Namespace, Policy, PublicKey, Requirements, Timestamp, Token,
-    Verdict, Verified, allowed_signers_line, signing_digest,
+    Digest, Epoch, Error, Expiry, Holder, Name, Namespace, Policy, PublicKey, Requirements, Timestamp, Token,
+    Verdict, allowed_signers_line, signing_digest,
 };
 
-const FORMAT: &str = "keyward-statement-v1";
+pub(crate) const FORMAT: &str = "keyward-statement-v1";
 const WHAT: &str = "statement";
 
 /// The most admins of a vault.
@@ -108,25 +109,25 @@ impl Thresholds {
 /// The members of a statement, as JSON has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
-    admins: BTreeMap<Name, PublicKey>,
-    created: Timestamp,
-    epochs: EmptyList,
-    expires: Timestamp,
-    format: String,
-    generation: Generation,
-    holders: BTreeMap<Name, Holder>,
-    keys: EmptyList,
-    name: Name,
-    policy: Policy,
-    previous: Option<Digest>,
-    require: Requirements,
-    sealers: EmptyList,
+pub(crate) struct Body {
+    pub(crate) admins: BTreeMap<Name, PublicKey>,
+    pub(crate) created: Timestamp,
+    pub(crate) epochs: Vec<Epoch>,
+    pub(crate) expires: Timestamp,
+    pub(crate) format: String,
+    pub(crate) generation: Generation,
+    pub(crate) holders: BTreeMap<Name, Holder>,
+    pub(crate) keys: EmptyList,
+    pub(crate) name: Name,
+    pub(crate) policy: Policy,
+    pub(crate) previous: Option<Digest>,
+    pub(crate) require: Requirements,
+    pub(crate) sealers: EmptyList,
     #[serde(with = "canonical::text")]
-    suite: Suite,
-    test: bool,
-    thresholds: Thresholds,
-    vault: VaultId,
+    pub(crate) suite: Suite,
+    pub(crate) test: bool,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) vault: VaultId,
 }
 
 /// A statement that agrees with itself. Whether it is true, its signatures say.
@@ -146,6 +147,17 @@ impl Statement {
         let body: Body = canonical::decode(WHAT, bytes)?;
         body.check()?;
         Ok(Statement { body, bytes: bytes.to_vec(), digest: Digest::of(bytes) })
+    }
+
+    pub(crate) fn from_body(body: Body) -> Result<Statement, Error> {
+        body.check()?;
+        let bytes = canonical::encode(WHAT, &body)?;
+        let digest = Digest::of(&bytes);
+        Ok(Statement { body, bytes, digest })
+    }
+
+    pub(crate) fn body(&self) -> &Body {
+        &self.body
     }
 
     /// The bytes of its file, which are what is signed.
@@ -238,6 +250,11 @@ impl Statement {
         &self.body.holders
     }
 
+    /// What the statement says of the epochs, from the first.
+    pub(crate) fn claimed_epochs(&self) -> &[Epoch] {
+        &self.body.epochs
+    }
+
     /// The first member that never changes and differs between the two.
     pub(crate) fn fixed_member_changed(&self, next: &Statement) -> Option<&'static str> {
         let (old, new) = (&self.body, &next.body);
@@ -272,10 +289,12 @@ impl Body {
         }
         self.check_admins()?;
         self.check_policy()?;
+        check_epochs(&self.epochs, self.suite, self.generation)?;
         for (name, holder) in &self.holders {
-            let Holder::Token(token) = holder;
-            token.check(name, self.suite)?;
-            self.check_token(name, token)?;
+            holder.check(name, self.suite)?;
+            if let Some(token) = holder.token() {
+                self.check_token(name, token)?;
+            }
         }
         self.check_keys_differ()
     }
@@ -295,8 +314,7 @@ impl Body {
                 let place = |name: &Name| format!("the signing key of admin {name}");
                 return Err(Error::KeyTwice { first: place(first), second: place(name) });
             }
-            let token = self.holders.get(name).and_then(Holder::token);
-            if token.is_some_and(|token| token.signing.key != *key) {
+            if self.holders.get(name).is_some_and(|holder| holder.signing_key() != Some(key)) {
                 return Err(Error::AdminIsAnother { name: name.clone() });
             }
         }
@@ -311,10 +329,10 @@ impl Body {
         if let Some(name) = self.holders.keys().find(|name| !named.contains(name)) {
             return Err(Error::OutsidePolicy { name: name.clone() });
         }
-        // No statement of this version has an epoch, so whatever is reached through shares could not be opened.
+        // Without an epoch, whatever is reached through shares could not be opened.
         match self.policy.part_that_needs_shares() {
-            Some(part) => Err(Error::NeedsKeyFiles { part }),
-            None => Ok(()),
+            Some(part) if self.epochs.is_empty() => Err(Error::NeedsKeyFiles { part }),
+            _ => Ok(()),
         }
     }
 
@@ -325,153 +343,48 @@ impl Body {
         self.require.check(name, token, self.test)
     }
 
-    /// No P-256 key has two uses, and no two holders share one: an archive made to look like a share cannot be opened.
+    /// No key has two uses, and no two holders share one: an archive made to look like a share cannot be opened, and two
+    /// names that a policy asks for are two keys.
     fn check_keys_differ(&self) -> Result<(), Error> {
-        let mut seen: HashMap<[u8; 65], String> = HashMap::new();
+        let twice = |first: &String, second| Err(Error::KeyTwice { first: first.clone(), second });
+        let mut points: HashMap<[u8; 65], String> = HashMap::new();
+        let mut recipients: HashMap<String, String> = HashMap::new();
+        let mut signing: HashMap<&PublicKey, String> = HashMap::new();
         for (name, holder) in &self.holders {
-            let Holder::Token(token) = holder;
+            let Some(token) = holder.token() else {
+                let place = format!("the recipient of {name}");
+                if let Some(first) = recipients.insert(holder.archive().to_string(), place.clone()) {
+                    return twice(&first, place);
+                }
+                let place = format!("the signing key of {name}");
+                if let Some(first) = holder.signing_key().and_then(|key| signing.insert(key, place.clone())) {
+                    return twice(&first, place);
+                }
+                continue;
+            };
             for (which, point) in token.points() {
                 let place = format!("the {which} of {name}");
-                if let Some(first) = seen.insert(point, place.clone()) {
-                    return Err(Error::KeyTwice { first, second: place });
+                if let Some(first) = points.insert(point, place.clone()) {
+                    return twice(&first, place);
                 }
+            }
+        }
+        for epoch in &self.epochs {
+            let place = format!("the recipient of {epoch}");
+            if let Some(first) = recipients.insert(epoch.recipient().to_string(), place.clone()) {
+                return twice(&first, place);
             }
         }
         // An admin who is no holder, or another one, does not sign with somebody's opening key.
         for (name, key) in &self.admins {
             let own = format!("the signing key of {name}");
-            if let Some(first) = key.p256_point().and_then(|point| seen.get(point))
+            let known = key.p256_point().and_then(|point| points.get(point)).or_else(|| signing.get(key));
+            if let Some(first) = known
                 && *first != own
             {
-                return Err(Error::KeyTwice {
-                    first: first.clone(),
-                    second: format!("the signing key of admin {name}"),
-                });
+                return twice(first, format!("the signing key of admin {name}"));
             }
         }
         Ok(())
-    }
-}
-
-/// A statement in the making: the first of a vault, or the next one of a verified vault.
-#[derive(Clone, Debug)]
-pub struct Draft {
-    vault: VaultId,
-    name: Name,
-    generation: Generation,
-    previous: Option<Digest>,
-    created: Timestamp,
-    suite: Suite,
-    test: bool,
-    policy_before: Option<Policy>,
-    /// When it expires; a year from now, unless changed.
-    pub expires: Timestamp,
-    /// What every token has to be.
-    pub require: Requirements,
-    /// Who opens.
-    pub policy: Policy,
-    /// The holders the policy names.
-    pub holders: BTreeMap<Name, Holder>,
-    /// Who signs the next generation.
-    pub admins: BTreeMap<Name, PublicKey>,
-    /// How many of them have to; none for [`Thresholds::for_admins`].
-    pub thresholds: Option<Thresholds>,
-    /// That a new policy which some one holder's loss makes unsatisfiable is what is wanted.
-    pub no_recovery: bool,
-}
-
-impl Draft {
-    /// Generation 1 of a new vault, without holders and admins yet.
-    pub fn first(
-        vault: VaultId,
-        name: Name,
-        suite: Suite,
-        test: bool,
-        policy: Policy,
-        now: Timestamp,
-    ) -> Draft {
-        Draft {
-            vault,
-            name,
-            generation: Generation::FIRST,
-            previous: None,
-            created: now,
-            suite,
-            test,
-            policy_before: None,
-            expires: now.plus_year(),
-            require: Requirements::default(),
-            policy,
-            holders: BTreeMap::new(),
-            admins: BTreeMap::new(),
-            thresholds: None,
-            no_recovery: false,
-        }
-    }
-
-    /// The generation after the one in force, the same but for its dates.
-    pub fn after(before: &Verified<Statement>, now: Timestamp) -> Draft {
-        let Body {
-            name, policy, require, holders, admins, thresholds, vault, generation, suite, test, ..
-        } = before.statement().body.clone();
-        Draft {
-            vault,
-            name,
-            generation: generation.next(),
-            previous: Some(before.statement().digest()),
-            created: now,
-            suite,
-            test,
-            policy_before: Some(policy.clone()),
-            expires: now.plus_year(),
-            require,
-            policy,
-            holders,
-            admins,
-            thresholds: Some(thresholds),
-            no_recovery: false,
-        }
-    }
-
-    /// Adds a token as holder and, by its signing key, as admin.
-    pub fn add_token(&mut self, name: Name, token: Token) {
-        self.admins.insert(name.clone(), token.signing.key);
-        self.holders.insert(name, Holder::Token(Box::new(token)));
-    }
-
-    /// The statement, if it agrees with itself.
-    ///
-    /// [`Error::SingleHolder`] if the policy is new, somebody's loss alone makes it unsatisfiable, and that was not said
-    /// to be wanted; otherwise the same errors as reading it would give.
-    pub fn build(&self) -> Result<Statement, Error> {
-        let body = Body {
-            admins: self.admins.clone(),
-            created: self.created,
-            epochs: EmptyList,
-            expires: self.expires,
-            format: FORMAT.to_owned(),
-            generation: self.generation,
-            holders: self.holders.clone(),
-            keys: EmptyList,
-            name: self.name.clone(),
-            policy: self.policy.clone(),
-            previous: self.previous,
-            require: self.require.clone(),
-            sealers: EmptyList,
-            suite: self.suite,
-            test: self.test,
-            thresholds: self.thresholds.unwrap_or_else(|| Thresholds::for_admins(self.admins.len())),
-            vault: self.vault,
-        };
-        body.check()?;
-        if self.policy_before.as_ref() != Some(&self.policy)
-            && !self.no_recovery
-            && let Some(holder) = self.policy.indispensable().into_iter().next()
-        {
-            return Err(Error::SingleHolder { holder, policy: self.policy.to_string() });
-        }
-        let bytes = canonical::encode(WHAT, &body)?;
-        let digest = Digest::of(&bytes);
-        Ok(Statement { body, bytes, digest })
     }
 }

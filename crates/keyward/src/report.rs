@@ -288,6 +288,8 @@ pub fn custody_failure(what: &str, safe: &str, error: keyward_custody::Error) ->
         Class::NotFound => Kind::NotFound,
         Class::NotVerified => Kind::NotVerified,
         Class::Refused => Kind::Refused,
+        Class::NotSatisfied => Kind::NotHolder,
+        Class::WrongSecret => Kind::Pin,
         Class::System => Kind::Other,
     };
     let failure = Failure::new(kind, format!("{what}: {error}. {safe}"));

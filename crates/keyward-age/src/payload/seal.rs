@@ -46,8 +46,30 @@ impl<W: Write> SealWriter<W> {
     ///
     /// # Errors
     /// [`Error::NoRecipients`], [`Error::MixedSuites`], [`Error::Io`] of `out`.
-    pub fn new(recipients: &[Recipient], mut out: W, options: SealOptions) -> Result<SealWriter<W>, Error> {
-        let (header, nonce, file_key) = seal_header(recipients)?;
+    pub fn new(recipients: &[Recipient], out: W, options: SealOptions) -> Result<SealWriter<W>, Error> {
+        SealWriter::begin(seal_header(recipients)?, out, options)
+    }
+
+    /// As [`SealWriter::new`], to a passphrase: such a file has no other recipient. The work that
+    /// opening costs is set in `recipient`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] of `out`.
+    pub fn to_passphrase(
+        recipient: &age::scrypt::Recipient,
+        out: W,
+        options: SealOptions,
+    ) -> Result<SealWriter<W>, Error> {
+        let heard = RefCell::new(None);
+        let listening = Listening::to_passphrase(recipient, &heard);
+        SealWriter::begin(make_header(&[listening], &heard)?, out, options)
+    }
+
+    fn begin(
+        (header, nonce, file_key): (Header, [u8; NONCE_LEN], FileKey),
+        mut out: W,
+        options: SealOptions,
+    ) -> Result<SealWriter<W>, Error> {
         let key = Arc::new(PayloadKey::derive(&file_key, &nonce)?);
         out.write_all(header.as_bytes())?;
         out.write_all(&nonce)?;
@@ -170,6 +192,14 @@ fn seal_header(recipients: &[Recipient]) -> Result<(Header, [u8; NONCE_LEN], Fil
         .iter()
         .map(|recipient| Listening::new(recipient, &heard))
         .collect::<Result<Vec<_>, _>>()?;
+    make_header(&listening, &heard)
+}
+
+/// Has the age crate make a header, whose file key the recipients hear.
+fn make_header(
+    listening: &[Listening<'_>],
+    heard: &RefCell<Option<FileKey>>,
+) -> Result<(Header, [u8; NONCE_LEN], FileKey), Error> {
     let encryptor = age::Encryptor::with_recipients(listening.iter().map(|one| one as &dyn age::Recipient))
         .map_err(|error| match error {
         age::EncryptError::Io(error) => Error::from_io(error),

@@ -119,6 +119,43 @@ fn who_opens() {
 }
 
 #[test]
+fn somebody_leaves() {
+    let without = |text: &str, gone: &str, shrink| {
+        policy(text).without(&gone.parse().unwrap(), shrink).unwrap().map(|left| left.to_string())
+    };
+    for (text, gone, kept, shrunk) in [
+        ("alice", "alice", None, None),
+        ("alice or bob", "alice", Some("bob"), Some("bob")),
+        ("alice and bob", "alice", None, Some("bob")),
+        (
+            "alice or bob or (carol and dave)",
+            "alice",
+            Some("bob or (carol and dave)"),
+            Some("bob or (carol and dave)"),
+        ),
+        ("alice or bob or (carol and dave)", "carol", Some("alice or bob"), Some("alice or bob or dave")),
+        ("2 of (a, b, c)", "c", Some("a and b"), Some("a and b")),
+        ("3 of (a, b, c)", "c", None, Some("a and b")),
+        ("2 of (a, b and c, d)", "c", Some("a and d"), Some("2 of (a, b, d)")),
+        ("a and (b or c)", "c", Some("a and b"), Some("a and b")),
+        ("(a or c) and (b or c)", "c", Some("a and b"), Some("a and b")),
+        ("(a and b) or (a and c)", "c", Some("a and b"), Some("(a and b) or a")),
+        ("a or (b and c)", "zoe", Some("a or (b and c)"), Some("a or (b and c)")),
+    ] {
+        assert_eq!(without(text, gone, false).as_deref(), kept, "{text} without {gone}");
+        assert_eq!(without(text, gone, true).as_deref(), shrunk, "{text} without {gone}, shrunk");
+    }
+}
+
+#[test]
+fn a_tree_to_show() {
+    let team = policy("alice or 2 of (bob, carol, dave)");
+    let PolicyPart::Of { needed: 1, parts } = team.tree() else { panic!("{:?}", team.tree()) };
+    assert!(matches!(&parts[0], PolicyPart::Holder(name) if name.as_str() == "alice"));
+    assert!(matches!(&parts[1], PolicyPart::Of { needed: 2, parts } if parts.len() == 3));
+}
+
+#[test]
 fn what_weakens() {
     let opens_more = |new: &str, old: &str| policy(new).opens_more_than(&policy(old));
     assert!(!opens_more("bob", "alice or bob"));
@@ -197,6 +234,35 @@ proptest! {
         for name in &everyone {
             let others = everyone.iter().filter(|other| *other != name).cloned().collect();
             prop_assert_eq!(parsed.indispensable().contains(name), !naive(&text, &others));
+        }
+    }
+
+    /// Without shrinking, what is left opens exactly what the others could open before.
+    #[test]
+    fn what_is_left_when_somebody_leaves(text in any_policy(), index in 0..6_u8, shrink in any::<bool>()) {
+        let Ok(before) = text.parse::<Policy>() else { return Ok(()) };
+        let gone: Name = char::from(b'a' + index).to_string().parse().unwrap();
+        let left = match before.without(&gone, shrink) {
+            Ok(left) => left,
+            // Two parts that had differed by that name alone.
+            Err(PolicyError::Twice { .. }) => return Ok(()),
+            Err(other) => return Err(TestCaseError::fail(format!("{text}: {other}"))),
+        };
+        if let Some(left) = &left {
+            prop_assert!(!left.names().contains(&gone));
+            prop_assert_eq!(&left.to_string().parse::<Policy>().unwrap(), left, "{} is not canonical", left);
+        }
+        let others: Vec<Name> = ["a", "b", "c", "d", "e", "f"].map(|name| name.parse().unwrap()).to_vec();
+        for mask in 0..64_u32 {
+            let holders: BTreeSet<Name> = others
+                .iter()
+                .enumerate()
+                .filter(|(i, name)| mask >> i & 1 == 1 && **name != gone)
+                .map(|(_, name)| name.clone())
+                .collect();
+            let opened = before.satisfied_by(&holders);
+            let opens = left.as_ref().is_some_and(|left| left.satisfied_by(&holders));
+            prop_assert!(if shrink { opens || !opened } else { opens == opened }, "{} without {}: {:?}", text, gone, left);
         }
     }
 

@@ -2,7 +2,7 @@
 //! statements are in `tests/vectors/vault/refused`.
 
 use keyward_age::Suite;
-use keyward_custody::Statement;
+use keyward_custody::{IdentitySeed, Paper, Statement};
 use serde_json::{Value, json};
 
 use crate::fixed::{edited, first, public_key, recipient};
@@ -44,7 +44,167 @@ pub(crate) fn hybrid(pointer: &str, new: Value) -> Vec<u8> {
     edited(&base(Suite::Hybrid), |value| *value.pointer_mut(pointer).unwrap() = new)
 }
 
+fn soft_recipient(suite: Suite, byte: u8) -> Value {
+    let seed = IdentitySeed::from_bytes(suite, &[byte; 32]);
+    json!(seed.recipient().unwrap().to_string())
+}
+
+/// A classic statement with a holder of every kind and an epoch, whose key file does not matter here.
+pub(crate) fn mixed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    with(|v| {
+        let paper = Paper::from_entropy(&[7; 32]);
+        let key = json!(paper.signing_key().unwrap().to_string());
+        let words = json!(paper.recipient(Suite::Classic).unwrap().to_string());
+        v["admins"]["carol"] = key.clone();
+        v["holders"]["carol"] = json!({"kind": "paper", "recipient": words, "signing": key});
+        v["holders"]["dave"] = json!({
+            "file": "11".repeat(32), "kind": "passphrase", "recipient": soft_recipient(Suite::Classic, 1),
+        });
+        v["holders"]["erin"] = json!({"kind": "age", "recipient": soft_recipient(Suite::Classic, 2)});
+        v["policy"] = json!("alice or bob or 2 of (carol, dave, erin)");
+        v["epochs"] = json!([{
+            "file": "22".repeat(32),
+            "generation": 1,
+            "number": 1,
+            "recipient": soft_recipient(Suite::Classic, 3),
+            "since": "2026-11-24T16:00:00Z",
+        }]);
+        change(v);
+    })
+}
+
+/// Sets a member of [`mixed`].
+fn mixed_set(pointer: &str, new: Value) -> Vec<u8> {
+    mixed(|v| *v.pointer_mut(pointer).unwrap() = new)
+}
+
+/// What is refused of epochs and of holders who are no tokens.
+fn mixed_cases() -> Vec<Case> {
+    let classic = |label: &str| json!(recipient(Suite::Classic, label).to_string());
+    let erin = || soft_recipient(Suite::Classic, 2);
+    vec![
+        // 1
+        ("epoch-member-unknown", mixed(|v| v["epochs"][0]["comment"] = json!(1)), "unknown field `comment`"),
+        ("epoch-0", mixed_set("/epochs/0/number", json!(0)), "invalid value: integer `0`"),
+        (
+            "paper-member-unknown",
+            mixed(|v| v["holders"]["carol"]["comment"] = json!(1)),
+            "unknown field `comment`",
+        ),
+        (
+            "paper-without-signing",
+            mixed(|v| {
+                v["holders"]["carol"].as_object_mut().unwrap().remove("signing");
+                v["admins"].as_object_mut().unwrap().remove("carol");
+            }),
+            "the statement is not in canonical form",
+        ),
+        (
+            "passphrase-without-file",
+            mixed(|v| _ = v["holders"]["dave"].as_object_mut().unwrap().remove("file")),
+            "missing field `file`",
+        ),
+        // 5
+        ("no-epoch-for-shares", mixed_set("/epochs", json!([])), "needs key files under an epoch"),
+        // 6
+        (
+            "paper-of-other-suite",
+            mixed_set("/holders/carol/recipient", soft_recipient(Suite::Hybrid, 1)),
+            "the recipient of carol is a token's, or not of suite classic",
+        ),
+        (
+            "age-with-token-recipient",
+            mixed_set("/holders/erin/recipient", classic("erin archive")),
+            "the recipient of erin is a token's, or not of suite classic",
+        ),
+        (
+            "paper-signs-with-p256",
+            mixed(|v| {
+                v["holders"]["carol"]["signing"] = json!(public_key("carol signing").to_string());
+                v["admins"].as_object_mut().unwrap().remove("carol");
+            }),
+            "the signing key of carol is no ssh-ed25519 key",
+        ),
+        // 7
+        (
+            "one-recipient-two-holders",
+            mixed_set("/holders/dave/recipient", erin()),
+            "the recipient of dave and the recipient of erin are the same key",
+        ),
+        (
+            "epoch-with-holders-recipient",
+            mixed_set("/epochs/0/recipient", erin()),
+            "the recipient of erin and the recipient of epoch 1 are the same key",
+        ),
+        (
+            "two-epochs-one-recipient",
+            mixed(|v| {
+                let mut second = v["epochs"][0].clone();
+                second["number"] = json!(2);
+                v["epochs"].as_array_mut().unwrap().push(second);
+            }),
+            "the recipient of epoch 1 and the recipient of epoch 2 are the same key",
+        ),
+        (
+            "one-signing-key-two-papers",
+            mixed(|v| {
+                v["holders"]["erin"]["kind"] = json!("paper");
+                v["holders"]["erin"]["signing"] = v["holders"]["carol"]["signing"].clone();
+            }),
+            "the signing key of carol and the signing key of erin are the same key",
+        ),
+        (
+            "admin-with-papers-key",
+            mixed(|v| {
+                let key = v["admins"].as_object_mut().unwrap().remove("carol").unwrap();
+                v["admins"]["zoe"] = key;
+            }),
+            "the signing key of carol and the signing key of admin zoe are the same key",
+        ),
+        // 8
+        (
+            "paper-admin-is-another",
+            mixed_set(
+                "/holders/carol/signing",
+                json!(Paper::from_entropy(&[8; 32]).signing_key().unwrap().to_string()),
+            ),
+            "admin carol has another key than the holder of that name",
+        ),
+        (
+            "passphrase-as-admin",
+            mixed(|v| {
+                let key = v["admins"].as_object_mut().unwrap().remove("carol").unwrap();
+                v["admins"]["dave"] = key;
+            }),
+            "admin dave has another key than the holder of that name",
+        ),
+        // 11
+        ("epoch-numbers", mixed_set("/epochs/0/number", json!(2)), "epoch 2 stands where epoch 1 belongs"),
+        (
+            "epoch-with-token-recipient",
+            mixed_set("/epochs/0/recipient", classic("epoch")),
+            "the recipient of epoch 1 is a token's, or not of suite classic",
+        ),
+        (
+            "epoch-of-other-suite",
+            mixed_set("/epochs/0/recipient", soft_recipient(Suite::Hybrid, 1)),
+            "the recipient of epoch 1 is a token's, or not of suite classic",
+        ),
+        (
+            "epoch-from-later",
+            mixed_set("/epochs/0/generation", json!(2)),
+            "epoch 1 was written by generation 2, after this statement",
+        ),
+    ]
+}
+
 pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = token_cases();
+    cases.extend(mixed_cases());
+    cases
+}
+
+fn token_cases() -> Vec<Case> {
     let not_canonical = "the statement is not in canonical form";
     let key = |label: &str| json!(public_key(label).to_string());
     let classic = |label: &str| json!(recipient(Suite::Classic, label).to_string());
@@ -117,11 +277,7 @@ pub(crate) fn cases() -> Vec<Case> {
             set("/format", json!("keyward-statement-v2")),
             "its format is not keyward-statement-v1",
         ),
-        (
-            "epochs-unknown",
-            set("/epochs", json!([{"recipient": "age1…"}])),
-            "a list has entries that this version of Keyward does not know",
-        ),
+        ("epochs-unknown", set("/epochs", json!([{"recipient": "age1…"}])), "the recipient is not valid"),
         (
             "keys-unknown",
             set("/keys", json!([1])),
@@ -266,7 +422,7 @@ pub(crate) fn cases() -> Vec<Case> {
         (
             "admin-is-another",
             set("/admins/alice", key("mallory signing")),
-            "admin alice has another key than the token of that name",
+            "admin alice has another key than the holder of that name",
         ),
         // 9
         (

@@ -4,7 +4,7 @@ use keyward_age::Suite;
 use keyward_custody::{Draft, Error, Name, Policy, Statement, Thresholds, Verdict};
 use serde_json::{Value, json};
 
-use crate::cases::{base, cases, set, with};
+use crate::cases::{base, cases, mixed, set, with};
 use crate::fixed::{first, name, public_key, time, token};
 
 #[test]
@@ -33,6 +33,10 @@ fn what_is_right_is_accepted() {
     }
     let required = set("/require", json!("pin = always, touch = always, firmware >= 5.7, attested"));
     assert!(Statement::parse(&required).is_ok(), "an emulated token counts as attested in a test vault");
+    let mixed = Statement::parse(&mixed(|_| {})).unwrap();
+    assert_eq!(mixed.policy().minimal_sets().len(), 5);
+    let flat = with(|v| v["admins"]["zoe"] = json!(public_key("zoe signing").to_string()));
+    assert!(Statement::parse(&flat).is_ok(), "an admin need be no holder");
     let generic = with(|v| {
         v["holders"]["bob"]["firmware"] = Value::Null;
         v["holders"]["bob"]["serial"] = Value::Null;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use keyward_age::Suite;
-use keyward_custody::{Namespace, PublicKey, Signature, SignatureError, allowed_signers_line};
+use keyward_custody::{Namespace, Paper, PublicKey, Signature, SignatureError, allowed_signers_line};
 
 use crate::fixed::{first, name, sign};
 
@@ -42,6 +42,25 @@ fn it_verifies_what_a_card_signed() {
         changed[100] ^= 1;
         assert!(!verify("keyward-vault", "alice", &changed));
     }
+}
+
+#[test]
+fn it_verifies_what_paper_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let paper = Paper::from_entropy(&[7; 32]);
+    let line = allowed_signers_line(&name("carol"), &paper.signing_key().unwrap());
+    std::fs::write(folder.path().join("signers"), line + "\n").unwrap();
+    let signature = paper.sign(Namespace::Vault, b"a statement").unwrap();
+    std::fs::write(folder.path().join("carol.sig"), signature.to_armored()).unwrap();
+    let args = ["-Y", "verify", "-n", "keyward-vault", "-I", "carol", "-f", "signers", "-s", "carol.sig"];
+    assert!(ssh_keygen(folder.path(), &args, b"a statement").status.success());
+    assert!(!ssh_keygen(folder.path(), &args, b"another statement").status.success());
+
+    // The fingerprint that a difference shows is the one that OpenSSH shows.
+    std::fs::write(folder.path().join("carol.pub"), paper.signing_key().unwrap().to_string() + "\n").unwrap();
+    let shown = ssh_keygen(folder.path(), &["-l", "-f", "carol.pub"], b"");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains(&paper.signing_key().unwrap().fingerprint()), "{shown}");
 }
 
 #[test]
