@@ -305,7 +305,11 @@ impl Draft {
             |what| Error::Unsatisfiable { gone: name.clone(), policy: self.policy.to_string(), what };
         if let Some(policy) = &how.policy {
             return match policy.names().contains(name) {
-                true => Err(refuse("would still need them".to_owned())),
+                true => Err(Error::Unsatisfiable {
+                    gone: name.clone(),
+                    policy: policy.to_string(),
+                    what: "still names them".to_owned(),
+                }),
                 false => Ok(policy.clone()),
             };
         }

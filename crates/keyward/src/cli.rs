@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::present::With;
+
 /// Key custody with PIV smartcards and YubiKeys.
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +46,21 @@ pub enum Command {
     /// Show, trust and check the vault.
     #[command(subcommand)]
     Vault(VaultCommand),
+    /// Epochs: periods with one identity each, kept under the policy.
+    #[command(subcommand)]
+    Epoch(EpochCommand),
+    /// Who holds: add, list and remove holders.
+    #[command(subcommand)]
+    Holder(HolderCommand),
+    /// Keys kept under the policy.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Take a holder out of all that comes: new policy, new epoch; needs public keys and signatures only.
+    Revoke(RevokeArgs),
+    /// Walk through what still opens after a loss, and open an epoch with who is here.
+    Recover(RecoverArgs),
+    /// Seal an archive anew: another file key, for the holders and the epoch of today.
+    Reseal(ResealArgs),
     /// Look at this machine: the smart card service, readers, tokens, vault and pins.
     Doctor(DoctorArgs),
 }
@@ -59,7 +76,11 @@ pub struct InitArgs {
     /// A token to enrol, with its holder's name; may be given several times.
     #[arg(long = "token", value_name = "NAME=SERIAL", value_parser = parse_name_serial)]
     pub tokens: Vec<(String, u32)>,
-    /// Who opens: for example 'alice or bob'. Else every token alone.
+    /// A paper to make, with its holder's name: 24 words, written into this new file (0600) or, without FILE, shown
+    /// once; may be given several times.
+    #[arg(long = "paper", value_name = "NAME[=FILE]")]
+    pub papers: Vec<With>,
+    /// Who opens: for example 'alice or bob or (carol and dave)'. Else every token alone, or all papers together.
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<String>,
     /// Post-quantum hybrid keys, or classic ones for age before 1.3.
@@ -209,7 +230,7 @@ pub struct LsArgs {
 }
 
 /// How an archive may be unlocked.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct UnlockArgs {
     /// Accept an archive whose origin cannot be checked; without a vault, also a card that cannot be checked.
     #[arg(long)]
@@ -217,6 +238,152 @@ pub struct UnlockArgs {
     /// Use a PIN from a file or variable even when it is the token's last try.
     #[arg(long)]
     pub last_try: bool,
+    #[command(flatten)]
+    pub with: WithArgs,
+}
+
+/// Who helps beside the tokens that are plugged in.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WithArgs {
+    /// A holder who is here: a paper, passphrase or age identity with its FILE, or a token that is to give its share;
+    /// may be given several times. Holders who open only together open through the epoch.
+    #[arg(long, value_name = "HOLDER[=FILE]")]
+    pub with: Vec<With>,
+}
+
+/// What a command that changes the vault may be told.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ChangeArgs {
+    /// Do not ask; the change is still shown.
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub with: WithArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EpochCommand {
+    /// Begin a new epoch; archives are sealed to it from then on. No holder has to be present.
+    New(ChangeArgs),
+    /// List the epochs.
+    List(JsonArgs),
+    /// Open an epoch with who is here, and write its age identity into a new file (0600).
+    Open(EpochOpenArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct EpochOpenArgs {
+    /// The epoch's number; else the newest.
+    pub number: Option<u32>,
+    /// The new file for the identity. Whoever has it opens every archive of the epoch.
+    #[arg(long, value_name = "FILE")]
+    pub export: PathBuf,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub with: WithArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// List what is kept under the policy.
+    List(JsonArgs),
+    /// Keep old epochs under today's policy: the same keys, for today's holders. Goes on where it was interrupted.
+    Rewrap(RewrapArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RewrapArgs {
+    /// Numbers of epochs; else all that another policy or other holders keep.
+    pub epochs: Vec<u32>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HolderCommand {
+    /// List the holders and how each opens.
+    List(JsonArgs),
+    /// Add a holder, who has a part in the policy from now on.
+    Add(HolderAddArgs),
+    /// Take a holder out; the same as `revoke`.
+    Remove(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct HolderAddArgs {
+    /// The holder's name.
+    pub name: String,
+    /// A token to enrol: a replacement, or one more.
+    #[arg(long, value_name = "SERIAL", group = "kind")]
+    pub token: Option<u32>,
+    /// A paper to make: 24 words into this new file (0600).
+    #[arg(long, value_name = "FILE", group = "kind")]
+    pub paper: Option<PathBuf>,
+    /// A passphrase: read from this file, or generated into it where it does not exist.
+    #[arg(long, value_name = "FILE", group = "kind")]
+    pub passphrase: Option<PathBuf>,
+    /// Another age recipient: age1pq1… in a hybrid vault, age1… in a classic one.
+    #[arg(long, value_name = "RECIPIENT", group = "kind")]
+    pub recipient: Option<String>,
+    /// Accept a passphrase that can be guessed.
+    #[arg(long)]
+    pub weak_passphrase: bool,
+    /// The policy from now on; else `or NAME` is added.
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
+    /// Make a token or paper an admin as well.
+    #[arg(long)]
+    pub admin: bool,
+    #[command(flatten)]
+    pub enrol: EnrolArgs,
+    #[command(flatten)]
+    pub with: WithArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// The holder.
+    pub name: String,
+    /// Somebody else may have the token: say what it still opens.
+    #[arg(long)]
+    pub stolen: bool,
+    /// The policy from now on; else the one before without that holder.
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
+    /// Let thresholds sink where too few are left.
+    #[arg(long)]
+    pub shrink: bool,
+    /// Accept a policy with a single holder, whose loss loses the data.
+    #[arg(long)]
+    pub no_recovery: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Holders who are lost, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub lost: Vec<String>,
+    /// The epoch to open; else the newest.
+    #[arg(long)]
+    pub epoch: Option<u32>,
+    /// The new file for the epoch's identity.
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ResealArgs {
+    /// Archives to seal anew; each is replaced when the new one is complete.
+    #[arg(required = true)]
+    pub archives: Vec<PathBuf>,
+    #[command(flatten)]
+    pub unlock: UnlockArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -227,8 +394,23 @@ pub enum VaultCommand {
     Trust(TrustArgs),
     /// Check the vault; fails where something must be mended.
     Check(JsonArgs),
+    /// Sign a change that waits for more signatures.
+    Sign(ChangeArgs),
+    /// Say what would still open if these holders were lost.
+    Whatif(WhatifArgs),
+    /// Draw which holders open, alone and together, after each loss.
+    Map,
     /// Print the recipients that archives are sealed to, one a line, for `age -R`.
     Recipients,
+}
+
+#[derive(Debug, Args)]
+pub struct WhatifArgs {
+    /// Holders who are lost, separated by commas.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "NAMES")]
+    pub lost: Vec<String>,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 #[derive(Debug, Args)]

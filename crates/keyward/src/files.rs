@@ -67,11 +67,14 @@ pub struct PrivateFile {
 }
 
 impl PrivateFile {
-    /// Creates the file; an existing one is never touched.
+    /// Creates the file; an existing one is never touched, unless it is empty: that is what a killed run leaves.
     ///
     /// # Errors
     /// `AlreadyExists` where the name is taken; any other error of the file system.
     pub fn create(path: &Path) -> io::Result<Self> {
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0) {
+            fs::remove_file(path)?;
+        }
         let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
         Ok(PrivateFile { file, path: path.to_path_buf(), written: false })
     }
@@ -133,6 +136,19 @@ mod tests {
         assert_eq!(read(&path).unwrap(), b"one");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no leftover");
+    }
+
+    #[test]
+    fn a_private_file_takes_an_empty_name_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        drop(PrivateFile::create(&path).unwrap());
+        assert!(!path.exists(), "one that took no line is gone");
+        fs::write(&path, b"").unwrap();
+        PrivateFile::create(&path).unwrap().line(b"secret").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(PrivateFile::create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&path).unwrap(), b"secret\n");
     }
 
     #[test]

@@ -10,17 +10,23 @@
 )]
 
 mod attested;
+mod changing;
 mod cli;
 mod commands;
 mod enrolling;
 mod env;
 mod files;
+mod generations;
 mod interrupt;
+mod opening;
+mod papers;
 mod pin;
+mod present;
 mod proving;
 #[cfg(test)]
 mod reference;
 mod report;
+mod shares;
 mod signing;
 mod state;
 mod token_key;
@@ -66,6 +72,12 @@ fn run(cli: Cli, ui: Ui) -> report::Result<()> {
         Command::Open(args) => commands::open::run(ui, vault.as_deref(), args),
         Command::Ls(args) => commands::ls::run(ui, vault.as_deref(), args),
         Command::Vault(command) => commands::vault::run(ui, vault.as_deref(), command),
+        Command::Epoch(command) => commands::epoch::run(ui, vault.as_deref(), command),
+        Command::Holder(command) => commands::holder::run(ui, vault.as_deref(), command),
+        Command::Key(command) => commands::key::run(ui, vault.as_deref(), command),
+        Command::Revoke(args) => commands::revoke::run(ui, vault.as_deref(), args),
+        Command::Recover(args) => commands::recover::run(ui, vault.as_deref(), args),
+        Command::Reseal(args) => commands::reseal::run(ui, vault.as_deref(), args),
         Command::Doctor(args) => commands::doctor::run(ui, vault.as_deref(), args),
     }
 }

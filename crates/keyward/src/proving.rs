@@ -10,7 +10,7 @@ use crate::pin::Pins;
 use crate::report::{Failure, Kind, Result, age_failure};
 use crate::state::State;
 use crate::ui::Ui;
-use crate::unlock::{Holders, unlock};
+use crate::unlock::{Holders, Purpose, Unlock};
 
 const SAFE: &str = "Nothing was changed.";
 const MESSAGE: &[u8] = b"A message that only this token opens.";
@@ -34,8 +34,9 @@ pub fn round_trip(
     let sealed = writer.finish().map_err(fail)?;
     let mut input = sealed.as_slice();
     let header = Header::read(&mut input).map_err(fail)?;
-    let args = UnlockArgs { unverified: false, last_try: false };
-    let key = unlock(ui, state, Some(holders), pins, &header, what, &args)?;
+    let args = UnlockArgs::default();
+    let unlock = Unlock { ui, state, pins, header: &header, purpose: Purpose::Archive, what, args: &args };
+    let key = unlock.file_key(Some(holders))?;
     let mut opened = Vec::new();
     let payload = input.to_vec();
     OpenReader::new(std::io::Cursor::new(payload), &key, 1)

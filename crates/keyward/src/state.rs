@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pins/VAULT.json        a vault's pin: its first statement, its admins, the last generation seen
+//! made/VAULT             the digest of a vault that this host is writing just now
 //! pin-refused/SERIAL     an unattended PIN was wrong: the next unattended run looks at the tries first
 //! ```
 //!
@@ -93,16 +94,43 @@ impl State {
         }
     }
 
+    /// Remembers that this host makes a vault whose generation 1 has this digest, until [`State::forget_made`].
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn note_made(&self, vault_id: &str, digest: &str) -> Result<()> {
+        self.folder("made")?;
+        let path = self.made_path(vault_id);
+        files::replace(&path, digest.as_bytes(), 0o600).map_err(|e| Failure::io("Writing", &path, &e))
+    }
+
+    /// Whether this host was making the vault with this digest when it was interrupted.
+    pub fn was_making(&self, vault_id: &str, digest: &str) -> bool {
+        files::read(&self.made_path(vault_id)).is_ok_and(|noted| noted == digest.as_bytes())
+    }
+
+    /// The vault is made. A note that stays behind says nothing that is not true.
+    pub fn forget_made(&self, vault_id: &str) {
+        let _ = fs::remove_file(self.made_path(vault_id));
+    }
+
+    fn made_path(&self, vault_id: &str) -> PathBuf {
+        self.root.join("made").join(plain(vault_id))
+    }
+
     fn pin_path(&self, vault_id: &str) -> PathBuf {
-        // A vault id is parsed before it comes here, yet a path is never built from anything but plain names.
-        let plain: String = vault_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        self.root.join("pins").join(format!("{plain}.json"))
+        self.root.join("pins").join(format!("{}.json", plain(vault_id)))
     }
 
     fn folder(&self, name: &str) -> Result<()> {
         let path = self.root.join(name);
         files::make_folder(&path, 0o700).map_err(|e| Failure::io("Making", &path, &e))
     }
+}
+
+/// A vault id is parsed before it comes here, yet a path is never built from anything but plain characters.
+fn plain(vault_id: &str) -> String {
+    vault_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }
 
 #[cfg(test)]
@@ -120,6 +148,12 @@ mod tests {
         assert_eq!(state.pin("abc").unwrap().unwrap(), b"two");
         assert_eq!(state.pinned(), ["abc"]);
         assert!(state.pin_path("../../etc/x").starts_with(state.root.join("pins")));
+        state.note_made("abc", "12").unwrap();
+        assert!(
+            state.was_making("abc", "12") && !state.was_making("abc", "13") && !state.was_making("b", "12")
+        );
+        state.forget_made("abc");
+        assert!(!state.was_making("abc", "12"));
         assert!(!state.pin_was_refused(7));
         state.note_pin(7, true);
         assert!(state.pin_was_refused(7));

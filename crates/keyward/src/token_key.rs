@@ -8,12 +8,14 @@ use keyward_token::{ObjectId, Pin, Piv, Point, Slot, Unlocked};
 
 use crate::ui::Ui;
 
-/// The archive key of an unlocked token.
-pub struct ArchiveKey<'a, 'c> {
+/// One of the two ECDH keys of an unlocked token.
+pub struct TokenSlot<'a, 'c> {
     pub piv: &'a mut Piv<'c, Unlocked>,
     /// The PIN that was just verified, for cards that want it again to read the seeds.
     pub pin: &'a Pin,
-    /// The public key in slot 82.
+    /// 82 for archives, 83 for shares.
+    pub slot: Slot,
+    /// The public key in that slot.
     pub point: Point,
     /// Where the ML-KEM seeds may be, the likeliest first; empty for a classic token.
     pub seed_objects: &'a [ObjectId],
@@ -22,14 +24,14 @@ pub struct ArchiveKey<'a, 'c> {
     pub touch: &'a str,
 }
 
-impl TokenKey for ArchiveKey<'_, '_> {
+impl TokenKey for TokenSlot<'_, '_> {
     fn point(&self) -> [u8; 65] {
         self.point
     }
 
     fn ecdh(&mut self, peer: &[u8; 65]) -> Result<SharedSecret, TokenError> {
         self.ui.must(self.touch);
-        let secret = self.piv.ecdh(Slot::ARCHIVE, peer)?;
+        let secret = self.piv.ecdh(self.slot, peer)?;
         Ok(SharedSecret::init_with(|bytes| bytes.copy_from_slice(secret.expose())))
     }
 
@@ -38,7 +40,8 @@ impl TokenKey for ArchiveKey<'_, '_> {
         for object in self.seed_objects {
             match self.piv.seeds(*object, self.pin) {
                 Ok(seeds) => {
-                    return Ok(MlKemSeed::init_with(|bytes| bytes.copy_from_slice(seeds.archive().expose())));
+                    let seed = if self.slot == Slot::CUSTODY { seeds.custody() } else { seeds.archive() };
+                    return Ok(MlKemSeed::init_with(|bytes| bytes.copy_from_slice(seed.expose())));
                 }
                 Err(error @ keyward_token::Error::Seed { .. }) => failure = Some(error),
                 Err(error) => return Err(error.into()),

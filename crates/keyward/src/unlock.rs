@@ -1,4 +1,5 @@
-//! From an archive's header to its file key, by PIN and touch.
+//! From an age header to its file key, by PIN and touch: an archive's with the archive key, a policy share's with the
+//! custody key. A share made to look like an archive, or the reverse, finds the wrong key and is not asked for.
 //!
 //! ```text
 //! header ──> holders it is sealed to ──> a token that proves to be one of them ──> PIN ──> touch ──> file key
@@ -16,7 +17,7 @@ use crate::cli::UnlockArgs;
 use crate::pin::Pins;
 use crate::report::{Failure, Kind, Result, token_failure};
 use crate::state::State;
-use crate::token_key::ArchiveKey;
+use crate::token_key::TokenSlot;
 use crate::ui::{self, Ui};
 
 /// Nothing was written yet wherever this room fails.
@@ -31,10 +32,37 @@ pub struct Holder {
     /// The public key in 9E, with which the card proves itself.
     pub card_proof: Option<Point>,
     pub archive: Recipient,
+    pub custody: Recipient,
     pub seed_object: Option<ObjectId>,
 }
 
+/// Which of a token's two keys is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Opening an archive: the key in 82.
+    Archive,
+    /// Opening a policy share: the key in 83.
+    Share,
+}
+
+impl Purpose {
+    fn slot(self) -> Slot {
+        match self {
+            Purpose::Archive => Slot::ARCHIVE,
+            Purpose::Share => Slot::CUSTODY,
+        }
+    }
+}
+
 impl Holder {
+    /// The public half of the key for this purpose.
+    fn recipient(&self, purpose: Purpose) -> &Recipient {
+        match purpose {
+            Purpose::Archive => &self.archive,
+            Purpose::Share => &self.custody,
+        }
+    }
+
     /// The token in a sentence: `alice (YubiKey 11110001)`.
     pub fn label(&self) -> String {
         label(&self.name, self.serial, self.emulated)
@@ -58,36 +86,61 @@ pub struct Holders {
     pub test: bool,
     /// All tokens that hold, whether or not an archive is sealed to them.
     pub tokens: Vec<Holder>,
+    /// Who opens only together, through the epoch: `carol and dave`.
+    pub together: Vec<String>,
 }
 
-/// The file key of an archive, from a token that is here.
-///
-/// # Errors
-/// Each with its exit code: no token 3, PIN 4, touch 5, removed or busy 6, a card that does not prove itself 7, no
-/// holder among the tokens 8.
-pub fn unlock(
-    ui: Ui,
-    state: &State,
-    holders: Option<&Holders>,
-    pins: &Pins,
-    header: &Header,
-    what: &str,
-    args: &UnlockArgs,
-) -> Result<FileKey> {
-    let unlock = Unlock { ui, state, pins, header, what, args };
-    match holders {
-        Some(holders) => unlock.with_vault(holders),
-        None => unlock.without_vault(),
+impl Holders {
+    /// Who opens, in a sentence. `alone` are the holders that an archive is sealed to.
+    fn who(&self, alone: &[&str]) -> String {
+        let together = ui::list(&self.together, "or");
+        match (alone.is_empty(), self.together.is_empty()) {
+            (_, true) => format!("It opens with: {}.", ui::list(alone, "or")),
+            (true, false) => format!("It opens through the epoch, with: {together}."),
+            (false, false) => {
+                format!("It opens with: {}; or, through the epoch, {together}.", ui::list(alone, "or"))
+            }
+        }
+    }
+
+    /// The keys by which tokens prove themselves, each with its holder.
+    fn proofs(&self) -> Vec<(Point, &Holder)> {
+        self.tokens.iter().filter_map(|holder| Some((holder.card_proof?, holder))).collect()
     }
 }
 
-struct Unlock<'a> {
-    ui: Ui,
-    state: &'a State,
-    pins: &'a Pins,
-    header: &'a Header,
-    what: &'a str,
-    args: &'a UnlockArgs,
+/// The holders whose tokens are here, by their own proof; no PIN is asked for. A reader that cannot be asked is passed over.
+pub fn present_tokens(holders: &Holders) -> Vec<(Holder, String)> {
+    let proofs = holders.proofs();
+    let points: Vec<Point> = proofs.iter().map(|(point, _)| *point).collect();
+    let mut present = Vec::new();
+    for reader in keyward_token::readers().unwrap_or_default() {
+        if reader.held {
+            continue;
+        }
+        let Ok(mut card) = Card::open(&reader.name) else { continue };
+        let proven = card
+            .begin()
+            .and_then(|session| session.select_piv())
+            .and_then(|piv| piv.card_proof(&holders.vault_id, &points))
+            .map(|piv| piv.candidate());
+        if let Ok(Some((_, holder))) = proven.map(|candidate| candidate.and_then(|index| proofs.get(index))) {
+            present.push(((*holder).clone(), reader.name));
+        }
+    }
+    present
+}
+
+/// What is to be unlocked, and for what.
+pub struct Unlock<'a> {
+    pub ui: Ui,
+    pub state: &'a State,
+    pub pins: &'a Pins,
+    pub header: &'a Header,
+    pub purpose: Purpose,
+    /// What the person is told it is: a file's name, or a share.
+    pub what: &'a str,
+    pub args: &'a UnlockArgs,
 }
 
 /// What a reader that did not open the archive holds.
@@ -103,18 +156,37 @@ enum Other {
 }
 
 impl Unlock<'_> {
+    /// The file key, from a token that is here.
+    ///
+    /// # Errors
+    /// Each with its exit code: no token 3, PIN 4, touch 5, removed or busy 6, a card that does not prove itself 7, no
+    /// holder among the tokens 8.
+    pub fn file_key(&self, holders: Option<&Holders>) -> Result<FileKey> {
+        match holders {
+            Some(holders) => self.with_vault(holders),
+            None => self.without_vault(),
+        }
+    }
+
     fn with_vault(&self, holders: &Holders) -> Result<FileKey> {
-        let opens: Vec<&Holder> =
-            holders.tokens.iter().filter(|holder| self.header.addressed_to(&holder.archive)).collect();
+        let opens: Vec<&Holder> = holders
+            .tokens
+            .iter()
+            .filter(|holder| self.header.addressed_to(holder.recipient(self.purpose)))
+            .collect();
         if opens.is_empty() {
-            return Err(Failure::new(
+            let failure = Failure::new(
                 Kind::NotHolder,
                 format!("{} is sealed to no token of vault `{}`. {SAFE}", self.what, holders.vault_name),
-            )
-            .hint("Name the vault it was sealed for with --vault."));
+            );
+            return Err(if holders.together.is_empty() {
+                failure.hint("Name the vault it was sealed for with --vault.")
+            } else {
+                failure.fact(holders.who(&[])).hint("Bring them with --with NAME=FILE.")
+            });
         }
         let names: Vec<&str> = opens.iter().map(|holder| holder.name.as_str()).collect();
-        let readers = self.readers(Some(&names))?;
+        let readers = self.readers(Some((holders, &names)))?;
         let mut others = Vec::new();
         for reader in &readers {
             match self.try_reader(reader, holders)? {
@@ -122,26 +194,28 @@ impl Unlock<'_> {
                 Err(other) => others.push(other),
             }
         }
-        Err(self.nobody(&others, &names))
+        Err(self.nobody(&others, Some((holders, &names))))
     }
 
     /// The readers with a card, or the failure that names who opens.
-    fn readers(&self, names: Option<&[&str]>) -> Result<Vec<Reader>> {
+    fn readers(&self, names: Option<(&Holders, &[&str])>) -> Result<Vec<Reader>> {
         keyward_token::readers().map_err(|error| {
             let what = match names {
                 Some(_) => format!("No holder of {} is here. {SAFE}", self.what),
                 None => format!("No token is here that could open {}. {SAFE}", self.what),
             };
             let mut failure = Failure::new(Kind::NotFound, what);
-            if let Some(names) = names {
-                failure = failure.fact(format!("It opens with: {}.", ui::list(names, "or")));
+            if let Some((holders, names)) = names {
+                failure = failure.fact(holders.who(names));
             }
             match error {
                 Error::NoService => {
                     failure.hint("No smart card service runs. Start pcscd (Debian: apt install pcscd).")
                 }
                 Error::NoToken => match names {
-                    Some(names) => failure.hint(format!("Plug in the token of {}.", ui::list(names, "or"))),
+                    Some((_, names)) => {
+                        failure.hint(format!("Plug in the token of {}.", ui::list(names, "or")))
+                    }
                     None => failure.hint("Plug in a token."),
                 },
                 other => token_failure("The smart card service", SAFE, other),
@@ -153,8 +227,7 @@ impl Unlock<'_> {
         if reader.held {
             return Ok(Err(Other::Busy(reader.name.clone())));
         }
-        let proofs: Vec<(Point, &Holder)> =
-            holders.tokens.iter().filter_map(|holder| Some((holder.card_proof?, holder))).collect();
+        let proofs = holders.proofs();
         let points: Vec<Point> = proofs.iter().map(|(point, _)| *point).collect();
         let mut card = match Card::open(&reader.name) {
             Ok(card) => card,
@@ -201,11 +274,8 @@ impl Unlock<'_> {
             None => self.pins.pin(self.ui, holder.serial, &holder.label())?,
         };
         let objects: Vec<ObjectId> = holder.seed_object.into_iter().collect();
-        let point = holder.archive.point().ok_or_else(|| {
-            Failure::new(
-                Kind::NotVerified,
-                format!("The archive recipient of {} is no token's.", holder.name),
-            )
+        let point = holder.recipient(self.purpose).point().ok_or_else(|| {
+            Failure::new(Kind::NotVerified, format!("The recipient of {} is no token's.", holder.name))
         })?;
         self.open(piv, holder.serial, &holder.label(), &holder.name, &secret, point, &objects).map(Ok)
     }
@@ -217,7 +287,7 @@ impl Unlock<'_> {
         candidate: Option<usize>,
     ) -> std::result::Result<&'h Holder, String> {
         match candidate.and_then(|index| proofs.get(index)) {
-            Some((_, holder)) if self.header.addressed_to(&holder.archive) => Ok(holder),
+            Some((_, holder)) if self.header.addressed_to(holder.recipient(self.purpose)) => Ok(holder),
             Some((_, holder)) => Err(holder.label()),
             None => Err("The token".to_owned()),
         }
@@ -277,8 +347,15 @@ impl Unlock<'_> {
         }
         let mut piv = verified.map_err(fail)?;
         let touch = format!("Touch {name} to open {} …", self.what);
-        let mut key =
-            ArchiveKey { piv: &mut piv, pin: &pin, point, seed_objects, ui: self.ui, touch: &touch };
+        let mut key = TokenSlot {
+            piv: &mut piv,
+            pin: &pin,
+            slot: self.purpose.slot(),
+            point,
+            seed_objects,
+            ui: self.ui,
+            touch: &touch,
+        };
         self.header.unwrap_token(&mut key).map_err(|error| match error {
             keyward_age::Error::Token(inner) => match inner.downcast::<Error>() {
                 Ok(inner) => token_failure(label, SAFE, *inner),
@@ -326,11 +403,11 @@ impl Unlock<'_> {
             let objects = [ObjectId::IRIS, ObjectId::FACIAL_IMAGE];
             return self.open(piv, facts.serial, &name, &name, &secret, point, &objects);
         }
-        Err(self.nobody(&others, &[]))
+        Err(self.nobody(&others, None))
     }
 
     /// Words for the case that no token that is here opens the archive.
-    fn nobody(&self, others: &[Other], names: &[&str]) -> Failure {
+    fn nobody(&self, others: &[Other], names: Option<(&Holders, &[&str])>) -> Failure {
         let impostor = others.iter().find_map(|other| match other {
             Other::Impostor(label) => Some(label),
             _ => None,
@@ -362,10 +439,9 @@ impl Unlock<'_> {
                 Other::Impostor(_) | Other::Busy(_) => failure,
             };
         }
-        if names.is_empty() {
-            failure
-        } else {
-            failure.fact(format!("It opens with: {}.", ui::list(names, "or")))
+        match names {
+            Some((holders, names)) => failure.fact(holders.who(names)),
+            None => failure,
         }
     }
 }

@@ -1,20 +1,20 @@
-//! A vault's folder: its files read, its statement verified against this host's pin, its generations written.
+//! A vault's folder: its files read, its statement verified against this host's pin.
 //!
 //! This room moves bytes. What they mean is `keyward-custody`'s to say, and only a statement that it has verified
-//! leaves here. The way of a new generation: signatures into `drafts/DIGEST/`, then `statements/NNNN.json` created
-//! exclusively (the commit point), then the signatures copied beside it.
+//! leaves here. Writing is the room of `generations.rs`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use keyward_age::Recipient;
 use keyward_custody::{
-    Confirmation, Expiry, Name, Pins, Signature, Statement, Timestamp, Unpinned, VaultFile, VaultFiles,
+    Confirmation, Expiry, KeyFile, Name, Pins, Statement, Timestamp, Unpinned, VaultFile, VaultFiles,
     Verdict, Verified, verify_chain,
 };
 
 use crate::files;
+use crate::generations;
 use crate::report::{Failure, Kind, Result, custody_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
@@ -27,6 +27,7 @@ const MOST_FILES: usize = 20_000;
 /// A vault that this host trusts, verified.
 #[derive(Debug)]
 pub struct Trusted {
+    folder: PathBuf,
     verified: Verified<Statement>,
 }
 
@@ -53,7 +54,23 @@ pub fn open_trusted(ui: Ui, state: &State, vault: Option<&Path>) -> Result<Trust
     if let Some(advanced) = advanced {
         save(state, &advanced)?;
     }
-    Ok(Trusted { verified })
+    Ok(Trusted { folder: folder.to_path_buf(), verified })
+}
+
+/// As [`open_trusted`], for a command that changes the vault: a commit that was cut short is finished first.
+///
+/// # Errors
+/// As [`open_trusted`]; those of the file system.
+pub fn open_to_change(ui: Ui, state: &State, vault: Option<&Path>) -> Result<Trusted> {
+    if let Some(folder) = vault {
+        // What is copied was signed before the commit; whether it counts is checked right after.
+        for generation in generations::finish_interrupted(folder)? {
+            ui.say(format!(
+                "Generation {generation} was interrupted while it was written; it is complete now."
+            ));
+        }
+    }
+    open_trusted(ui, state, vault)
 }
 
 /// As [`open_trusted`], but without a named vault `None` where `unverified` accepts that.
@@ -102,65 +119,6 @@ pub fn trust(
     save(state, &pins)
 }
 
-/// Writes a generation with its signatures; an existing one of the same number is never touched.
-///
-/// # Errors
-/// Refused where the generation is there already; those of the file system.
-pub fn write_generation(
-    folder: &Path,
-    statement: &Statement,
-    signatures: &[(Name, Signature)],
-) -> Result<()> {
-    let statements = folder.join("statements");
-    let drafts = folder.join("drafts").join(statement.digest().to_string());
-    for folder in [&statements, &drafts] {
-        files::make_folder(folder, 0o755).map_err(|e| Failure::io("Making", folder, &e))?;
-    }
-    let file_name = |file: VaultFile| file.to_string();
-    let signed: Vec<(String, String)> = signatures
-        .iter()
-        .map(|(name, signature)| {
-            let file = VaultFile::Signature(statement.generation(), name.clone());
-            (file_name(file), signature.to_armored())
-        })
-        .collect();
-    for (name, armored) in &signed {
-        write(&drafts.join(name), armored.as_bytes())?;
-    }
-    let path = statements.join(file_name(VaultFile::Statement(statement.generation())));
-    files::create(&path, statement.bytes(), 0o644).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => Failure::new(
-            Kind::Refused,
-            format!("{} is there already: another admin was faster. {SAFE}", path.display()),
-        )
-        .hint("Run the command again; it then builds on that generation."),
-        _ => Failure::io("Writing", &path, &e),
-    })?;
-    for (name, armored) in &signed {
-        write(&statements.join(name), armored.as_bytes())?;
-    }
-    // The draft has done its service; one that stays behind harms nobody.
-    let _ = std::fs::remove_dir_all(&drafts);
-    let _ = std::fs::remove_dir(folder.join("drafts"));
-    Ok(())
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    match files::create(path, bytes, 0o644) {
-        // The same signature of an interrupted run is as good.
-        Err(e)
-            if e.kind() == io::ErrorKind::AlreadyExists
-                && files::read(path).is_ok_and(|old| old == bytes) =>
-        {
-            Ok(())
-        }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            files::replace(path, bytes, 0o644).map_err(|e| Failure::io("Writing", path, &e))
-        }
-        result => result.map_err(|e| Failure::io("Writing", path, &e)),
-    }
-}
-
 /// Whether a folder is free for a new vault: absent, or empty but for what an interrupted run left.
 ///
 /// # Errors
@@ -171,13 +129,17 @@ pub fn check_free(folder: &Path) -> Result<()> {
         Err(e) => return Err(Failure::io("Looking at", folder, &e)),
         Ok(entries) => entries,
     };
-    if folder.join("statements").read_dir().is_ok_and(|mut files| files.next().is_some()) {
+    let is_file = |entry: io::Result<std::fs::DirEntry>| {
+        // What a killed writer left under a temporary name is no statement.
+        entry.is_ok_and(|entry| !entry.file_name().to_string_lossy().starts_with(".keyward-"))
+    };
+    if folder.join("statements").read_dir().is_ok_and(|mut files| files.any(is_file)) {
         return Err(Failure::new(Kind::Refused, format!("{} is a vault already. {SAFE}", folder.display()))
             .hint("Name another folder."));
     }
     for entry in entries {
         let entry = entry.map_err(|e| Failure::io("Looking at", folder, &e))?;
-        if !matches!(entry.file_name().to_str(), Some("statements" | "drafts")) {
+        if !matches!(entry.file_name().to_str(), Some("statements" | "drafts" | "keys" | "holders")) {
             return Err(Failure::new(Kind::Refused, format!("{} is not empty. {SAFE}", folder.display()))
                 .hint("Name a folder that is absent or empty."));
         }
@@ -211,9 +173,38 @@ impl Trusted {
         self.statement().generation().number()
     }
 
-    /// Names of the holders that archives are sealed to.
-    pub fn direct_names(&self) -> Vec<String> {
-        self.verified.recipients().into_iter().map(|(name, _)| name.to_string()).collect()
+    /// The vault's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whom archives are sealed to: `alice`, `bob`, `epoch 1`.
+    pub fn sealed_to(&self) -> Vec<String> {
+        self.verified.recipients().into_iter().map(|(to, _)| to.to_string()).collect()
+    }
+
+    /// The key file of an epoch.
+    ///
+    /// # Errors
+    /// No such epoch or file (3); a file that is not the one that the statement names (7).
+    pub fn key_file(&self, number: u32) -> Result<KeyFile> {
+        let epoch =
+            self.verified.epochs().iter().find(|epoch| epoch.number() == number).ok_or_else(|| {
+                Failure::new(Kind::NotFound, format!("Vault `{}` has no epoch {number}. {SAFE}", self.name()))
+            })?;
+        let path = self.folder.join("keys").join(epoch.file_name());
+        let bytes = files::read(&path).map_err(|e| Failure::io("Reading", &path, &e))?;
+        let fail = |error| custody_failure(&path.display().to_string(), SAFE, error);
+        self.verified.key_file(number, &bytes).map_err(fail)
+    }
+
+    /// The locked identity of a passphrase holder.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn holder_file(&self, name: &Name) -> Result<Vec<u8>> {
+        let path = self.folder.join("holders").join(format!("{name}.age"));
+        files::read(&path).map_err(|e| Failure::io("Reading", &path, &e))
     }
 
     /// What archives are sealed to.
@@ -245,6 +236,7 @@ impl Trusted {
                 emulated: token.verdict == Verdict::Emulated,
                 card_proof: token.card_proof.and_then(|key| key.p256_point().copied()),
                 archive: token.archive.clone(),
+                custody: token.custody.clone(),
                 seed_object,
             });
         }
@@ -253,6 +245,14 @@ impl Trusted {
             vault_name: self.name().to_owned(),
             test: statement.is_test(),
             tokens,
+            together: statement
+                .policy()
+                .minimal_sets()
+                .iter()
+                .filter(|set| set.len() > 1)
+                .take(4)
+                .map(|set| set.iter().map(Name::as_str).collect::<Vec<_>>().join(" and "))
+                .collect(),
         })
     }
 

@@ -46,7 +46,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: DoctorArgs) -> Result<()> {
                     "vault `{}` is verified: generation {}, opens with {}",
                     vault.name(),
                     vault.generation(),
-                    ui::list(&vault.direct_names(), "or")
+                    ui::list(&vault.sealed_to(), "or")
                 ))),
                 Err(failure) => findings.push(Finding::bad(failure.facts.join(" "), failure.hints.join(" "))),
             }

@@ -9,11 +9,10 @@ use keyward_custody::Timestamp;
 use crate::cli::LsArgs;
 use crate::commands::open::sealed;
 use crate::interrupt::LongStep;
-use crate::pin::Pins;
 use crate::report::{Failure, Result, archive_failure};
 use crate::state::State;
 use crate::ui::Ui;
-use crate::{unlock, vault_folder};
+use crate::{opening, vault_folder};
 
 /// Lists.
 ///
@@ -24,9 +23,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: LsArgs) -> Result<()> {
     let sealed = sealed(&args.archive)?;
     let state = State::find()?;
     let vault = vault_folder::open_if_named(ui, &state, vault, args.unlock.unverified)?;
-    let holders = vault.as_ref().map(vault_folder::Trusted::holders).transpose()?;
-    let pins = Pins::find(holders.as_ref().is_some_and(|holders| holders.test))?;
-    let key = unlock::unlock(ui, &state, holders.as_ref(), &pins, sealed.header(), &what, &args.unlock)?;
+    let key = opening::file_key(ui, &state, vault.as_ref(), sealed.header(), &what, &args.unlock)?;
     let archive = sealed.unlock(key);
     let bar = ui.progress();
     let _step = LongStep::begin();

@@ -49,7 +49,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     };
     ui.say(format!(
         "Sealing {shown} for {} of vault `{}` (generation {}).",
-        ui::list(&vault.direct_names(), "and"),
+        ui::list(&vault.sealed_to(), "and"),
         vault.name(),
         vault.generation()
     ));

@@ -3,9 +3,15 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use keyward_custody::{Confirmation, Expiry, Requirements, Token, Verdict};
+use std::collections::BTreeSet;
 
-use crate::cli::{JsonArgs, ShowArgs, TrustArgs, VaultCommand};
+use keyward_custody::{
+    Confirmation, Expiry, Holder, Name, Pending, Requirements, Token, Verdict, WhatIf, difference,
+};
+
+use crate::changing::Changing;
+use crate::cli::{ChangeArgs, JsonArgs, ShowArgs, TrustArgs, VaultCommand, WhatifArgs};
+use crate::generations;
 use crate::report::{Failure, Kind, Result};
 use crate::state::State;
 use crate::ui::{self, Ui};
@@ -21,6 +27,9 @@ pub fn run(ui: Ui, vault: Option<&Path>, command: VaultCommand) -> Result<()> {
         VaultCommand::Show(args) => show(&vault_folder::open_trusted(ui, &state, vault)?, &args),
         VaultCommand::Trust(args) => trust(ui, &state, vault, &args),
         VaultCommand::Check(args) => check(&vault_folder::open_trusted(ui, &state, vault)?, &args),
+        VaultCommand::Sign(args) => sign(ui, vault, &args),
+        VaultCommand::Whatif(args) => whatif(&vault_folder::open_trusted(ui, &state, vault)?, &args),
+        VaultCommand::Map => map(&vault_folder::open_trusted(ui, &state, vault)?),
         VaultCommand::Recipients => {
             let vault = vault_folder::open_trusted(ui, &state, vault)?;
             let mut text = String::new();
@@ -64,12 +73,23 @@ fn show(vault: &Trusted, args: &ShowArgs) -> Result<()> {
         text.push_str(&format!("  requires    {}\n", statement.requirements()));
     }
     text.push_str(&format!("  signed      {}, expires {}\n", statement.created(), statement.expires()));
+    if let Some(epoch) = vault.verified().epoch_in_force() {
+        text.push_str(&format!("  epoch       {}, since {}\n", epoch.number(), epoch.since()));
+    }
     text.push_str("Holders\n");
     for (name, holder) in vault.verified().holders() {
-        let Some(token) = holder.token() else { continue };
-        text.push_str(&format!("  {:<11} {}\n", name.as_str(), describe(token)));
+        text.push_str(&format!("  {:<11} {}\n", name.as_str(), describe_holder(holder)));
     }
     data(&text)
+}
+
+/// A holder in a line.
+pub fn describe_holder(holder: &Holder) -> String {
+    match holder {
+        Holder::Token(token) => describe(token),
+        Holder::Paper(paper) if paper.signing.is_some() => "paper, can sign".to_owned(),
+        other => other.kind().to_owned(),
+    }
 }
 
 fn describe(token: &Token) -> String {
@@ -85,6 +105,116 @@ fn describe(token: &Token) -> String {
     words.push(format!("touch {}", token.touch_policy));
     words.push(token.verdict.to_string());
     words.join(", ")
+}
+
+/// Signs a draft that waits, after showing what it changes from what this host has verified.
+fn sign(ui: Ui, vault: Option<&Path>, args: &ChangeArgs) -> Result<()> {
+    let changing = Changing::begin(ui, vault, args)?;
+    let folder = changing.vault.folder();
+    let mut waiting = Vec::new();
+    for draft in generations::drafts(folder)? {
+        // A draft for another generation than the next is of yesterday, or of nobody's use.
+        let Ok(mut pending) = Pending::next(changing.vault.verified(), &draft.statement) else { continue };
+        for (signer, file) in draft.signatures {
+            if let Err(error) = pending.add(&signer, &file) {
+                ui.warn(format!("draft {}: {error}.", pending.digest()));
+            }
+        }
+        waiting.push(pending);
+    }
+    if waiting.is_empty() {
+        return Err(Failure::new(Kind::NotFound, "No change waits for signatures. Nothing was changed."));
+    }
+    for pending in waiting {
+        let signed: Vec<String> = pending.signatures().map(|(name, _)| name.to_string()).collect();
+        ui.must(format!(
+            "Generation {} waits, signed by {}. It changes:",
+            pending.statement().generation(),
+            ui::list(&signed, "and")
+        ));
+        for line in difference(changing.vault.statement(), pending.statement()) {
+            ui.must(format!("  {}", ui::printable(&line.to_string())));
+        }
+        generations::check_key_files(folder, &pending)?;
+        if !args.yes && !ui.confirm("Sign this?", false, "--yes")? {
+            continue;
+        }
+        return changing.admins().carry_out(pending, &[]);
+    }
+    Err(Failure::new(Kind::Refused, "Nothing was signed."))
+}
+
+fn whatif(vault: &Trusted, args: &WhatifArgs) -> Result<()> {
+    let fail = |error| crate::report::custody_failure("--lost", "Nothing was changed.", error);
+    let lost: BTreeSet<Name> = args
+        .lost
+        .iter()
+        .map(|name| name.trim().parse())
+        .collect::<std::result::Result<_, _>>()
+        .map_err(fail)?;
+    let after = WhatIf::of(vault.statement(), &lost).map_err(fail)?;
+    let together: Vec<String> = after.together.iter().map(|set| names(set, "and")).collect();
+    if args.json.json {
+        let sets: Vec<Vec<&str>> =
+            after.together.iter().map(|set| set.iter().map(Name::as_str).collect()).collect();
+        let alone: Vec<&str> = after.alone.iter().map(Name::as_str).collect();
+        let line = serde_json::json!({
+            "opens": after.opens(), "alone": alone, "together": sets,
+            "routine_changes": after.routine, "root_changes": after.root,
+        });
+        data(&format!("{line}\n"))?;
+    } else {
+        let mut text = format!("Without {}:\n", names(&lost, "and"));
+        text.push_str(&loss_lines(&after, &together));
+        data(&text)?;
+    }
+    if after.opens() {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::NotHolder, format!("Without {} nothing opens any more.", names(&lost, "and"))))
+}
+
+fn loss_lines(after: &WhatIf, together: &[String]) -> String {
+    let mut text = String::new();
+    match (after.alone.is_empty(), together.is_empty()) {
+        (true, true) => text.push_str("  ✗ nothing opens any more\n"),
+        (false, _) => text.push_str(&format!("  ✓ still opens: {}\n", names(&after.alone, "or"))),
+        (true, false) => {}
+    }
+    if !together.is_empty() {
+        text.push_str(&format!("  ✓ still opens: {}, through the epoch\n", ui::list(together, "or")));
+    }
+    for name in &after.indispensable {
+        text.push_str(&format!("  ! then {name} is the last one without whom nothing opens\n"));
+    }
+    if !after.root {
+        let what = if after.routine {
+            "holders and admins cannot be changed"
+        } else {
+            "the vault cannot be changed"
+        };
+        text.push_str(&format!("  ! {what} any more: too few admins are left\n"));
+    }
+    text
+}
+
+/// Who opens now, and after each single loss.
+fn map(vault: &Trusted) -> Result<()> {
+    let fail = |error| crate::report::custody_failure("The map", "Nothing was changed.", error);
+    let mut text = format!("Vault `{}` opens with {}\n", vault.name(), vault.statement().policy());
+    let holders: Vec<&Name> = vault.verified().holders().keys().collect();
+    for holder in holders {
+        let lost = BTreeSet::from([holder.clone()]);
+        let after = WhatIf::of(vault.statement(), &lost).map_err(fail)?;
+        let together: Vec<String> = after.together.iter().map(|set| names(set, "and")).collect();
+        text.push_str(&format!("lost {holder}\n{}", loss_lines(&after, &together)));
+    }
+    data(&text)
+}
+
+fn names(set: &BTreeSet<Name>, joint: &str) -> String {
+    let names: Vec<&str> = set.iter().map(Name::as_str).collect();
+    ui::list(&names, joint)
 }
 
 fn trust(ui: Ui, state: &State, vault: Option<&Path>, args: &TrustArgs) -> Result<()> {
@@ -166,9 +296,33 @@ fn check(vault: &Trusted, args: &JsonArgs) -> Result<()> {
         Some(name) => findings.push((Level::Error, format!("losing {name} alone loses the data"))),
         None => findings.push((Level::Good, "no single lost holder loses data".to_owned())),
     }
+    if statement.policy().direct_holders().is_empty() {
+        findings.push((Level::Warning, "nobody opens alone: each opening exposes an epoch".to_owned()));
+    }
+    match vault.verified().epoch_in_force() {
+        None => {
+            findings.push((Level::Warning, "no epoch: only holders who open alone open archives".to_owned()))
+        }
+        Some(epoch) => findings.push(match vault.key_file(epoch.number()) {
+            Ok(_) => {
+                (Level::Good, format!("{epoch} is in force, and its key file is the one that was signed"))
+            }
+            Err(failure) => (Level::Error, failure.facts.join(" ")),
+        }),
+    }
     for (name, holder) in vault.verified().holders() {
-        if let Some(token) = holder.token() {
-            check_token(name.as_str(), token, &mut findings);
+        match holder {
+            Holder::Token(token) => check_token(name.as_str(), token, &mut findings),
+            Holder::Passphrase(known) => findings.push(match vault.holder_file(name) {
+                Ok(bytes) if keyward_custody::Digest::of(&bytes) == known.file => {
+                    (Level::Good, format!("{name}: a passphrase; its file is the one that was signed"))
+                }
+                Ok(_) => {
+                    (Level::Error, format!("{name}: holders/{name}.age is not the file that was signed"))
+                }
+                Err(failure) => (Level::Error, failure.facts.join(" ")),
+            }),
+            other => findings.push((Level::Good, format!("{name}: {}", other.kind()))),
         }
     }
     let errors = findings.iter().filter(|(level, _)| *level == Level::Error).count();

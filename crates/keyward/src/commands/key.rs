@@ -1,0 +1,115 @@
+//! `keyward key`: what is kept under the policy, and keeping old keys for today's holders.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use keyward_custody::Name;
+
+use crate::changing::Changing;
+use crate::cli::{EpochCommand, KeyCommand, RewrapArgs, UnlockArgs};
+use crate::generations::draft_failure;
+use crate::report::{Failure, Kind, Result};
+use crate::shares::Combining;
+use crate::ui::{self, Ui};
+use crate::unlock::present_tokens;
+
+const SAFE: &str = "Nothing was changed.";
+
+/// Runs one of the key's commands.
+///
+/// # Errors
+/// Those of the command.
+pub fn run(ui: Ui, vault: Option<&Path>, command: KeyCommand) -> Result<()> {
+    match command {
+        KeyCommand::List(args) => super::epoch::run(ui, vault, EpochCommand::List(args)),
+        KeyCommand::Rewrap(args) => rewrap(ui, vault, &args),
+    }
+}
+
+/// Each epoch is a generation of its own: a run that is interrupted leaves those that are done, and the next run
+/// goes on with the rest.
+fn rewrap(ui: Ui, vault: Option<&Path>, args: &RewrapArgs) -> Result<()> {
+    let first = Changing::begin(ui, vault, &args.change)?;
+    let numbers = chosen(&first, &args.epochs)?;
+    if numbers.is_empty() {
+        ui.say("Every epoch is kept under today's policy for today's holders. Nothing to do.");
+        return Ok(());
+    }
+    let touches = touches(&first, &numbers)?;
+    let shown: Vec<String> = numbers.iter().map(|number| format!("epoch {number}")).collect();
+    ui.say(format!(
+        "{} to keep under today's policy: {}. That takes {} to open, and the signatures of {}.",
+        ui::count(numbers.len() as u64, "epoch", "epochs"),
+        ui::list(&shown, "and"),
+        ui::count(touches, "touch", "touches"),
+        ui::count(numbers.len() as u64, "generation", "generations"),
+    ));
+    first.confirm("Go on?")?;
+    let mut change = args.change.clone();
+    change.yes = true;
+    for number in numbers {
+        let changing = Changing::begin(ui, vault, &change)?;
+        let file = changing.vault.key_file(number)?;
+        let holders = changing.vault.holders()?;
+        let unlock = UnlockArgs::default();
+        let what = format!("epoch {number}");
+        let combining = Combining {
+            ui,
+            state: &changing.state,
+            holders: &holders,
+            pins: &changing.pins,
+            company: &changing.company,
+            args: &unlock,
+            what: &what,
+        };
+        let seed = combining.combine(&file)?;
+        let mut draft = changing.draft()?;
+        draft.rewrap(number, &seed).map_err(draft_failure)?;
+        changing.carry_out(&draft, Vec::new())?;
+    }
+    Ok(())
+}
+
+/// The epochs that are named, or all that another policy or other holders keep.
+fn chosen(changing: &Changing, named: &[u32]) -> Result<Vec<u32>> {
+    let verified = changing.vault.verified();
+    if !named.is_empty() {
+        for number in named {
+            if !verified.epochs().iter().any(|epoch| epoch.number() == *number) {
+                return Err(Failure::new(
+                    Kind::NotFound,
+                    format!("Vault `{}` has no epoch {number}. {SAFE}", changing.vault.name()),
+                ));
+            }
+        }
+        return Ok(named.to_vec());
+    }
+    let mut stale = Vec::new();
+    for epoch in verified.epochs() {
+        let file = changing.vault.key_file(epoch.number())?;
+        if file.policy() != changing.vault.statement().policy() {
+            stale.push(epoch.number());
+        }
+    }
+    Ok(stale)
+}
+
+/// How many touches opening these epochs takes with who is here.
+fn touches(changing: &Changing, numbers: &[u32]) -> Result<u64> {
+    let tokens: BTreeSet<Name> = present_tokens(&changing.vault.holders()?)
+        .into_iter()
+        .filter_map(|(holder, _)| holder.name.parse().ok())
+        .collect();
+    let mut touches = 0_u64;
+    for number in numbers {
+        let file = changing.vault.key_file(*number)?;
+        let cost = |name: &Name| match changing.company.identity(name) {
+            Some(_) => Some(0),
+            None => tokens.contains(name).then_some(1),
+        };
+        let leaves = file.plan(cost).unwrap_or_default();
+        let asked = leaves.iter().filter(|leaf| changing.company.identity(leaf.holder()).is_none()).count();
+        touches = touches.saturating_add(asked as u64);
+    }
+    Ok(touches)
+}

@@ -1,0 +1,82 @@
+//! `keyward reseal`: an archive anew, with another file key, for the holders and the epoch of today. What its old copies
+//! can be opened with stays what it was.
+
+use std::io;
+use std::path::Path;
+use std::thread;
+
+use keyward_archive::{Overwrite, SealOptions, seal_stream};
+
+use crate::cli::ResealArgs;
+use crate::commands::open::sealed;
+use crate::interrupt::LongStep;
+use crate::report::{Result, archive_failure};
+use crate::state::State;
+use crate::ui::{self, Ui};
+use crate::{attested, opening, vault_folder};
+
+const SAFE: &str = "The archive is as it was.";
+
+/// Reseals one archive after another.
+///
+/// # Errors
+/// Those of opening and sealing; the archives before are then done.
+pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
+    let state = State::find()?;
+    let vault = vault_folder::open_trusted(ui, &state, vault)?;
+    vault.check_expiry_for_sealing(ui)?;
+    attested::check_all(vault.verified())?;
+    for path in &args.archives {
+        let what = path.display().to_string();
+        let sealed = sealed(path)?;
+        let key = opening::file_key(ui, &state, Some(&vault), sealed.header(), &what, &args.unlock)?;
+        let archive = sealed.unlock(key);
+        let options = SealOptions { overwrite: Overwrite::Replace, ..SealOptions::default() };
+        let bar = ui.progress();
+        let step = LongStep::begin();
+        let fail = |error| archive_failure(&what, SAFE, error);
+        let (mut plain, mut out) =
+            io::pipe().map_err(|source| fail(keyward_archive::Error::Io { path: path.clone(), source }))?;
+        let resealed = thread::scope(|scope| {
+            // The writer's end closes when the copy ends. A copy that fails is known before the new archive is
+            // published only if its end is held back, so its result decides which error is told.
+            let copy = scope.spawn(|| {
+                let copied = archive.copy_to(&mut out, 0, &());
+                drop(out);
+                copied
+            });
+            let mut checked = Checked { plain: &mut plain, copy: Some(copy) };
+            seal_stream(&mut checked, &vault.recipients(), path, &options, &bar)
+        });
+        drop(step);
+        bar.finish();
+        let report = resealed.map_err(fail)?;
+        ui.say(format!(
+            "Resealed: {what}, {}, for {}.",
+            ui::bytes(report.sealed),
+            ui::list(&vault.sealed_to(), "and")
+        ));
+    }
+    Ok(())
+}
+
+/// The decrypted bytes; their end is believed only when the copy says that every chunk was verified.
+struct Checked<'scope, 'a> {
+    plain: &'a mut io::PipeReader,
+    copy: Option<thread::ScopedJoinHandle<'scope, std::result::Result<u64, keyward_archive::Error>>>,
+}
+
+impl io::Read for Checked<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.plain.read(buffer)?;
+        if count == 0
+            && !buffer.is_empty()
+            && let Some(copy) = self.copy.take()
+        {
+            copy.join()
+                .map_err(|_| io::Error::other("the decrypting thread failed"))?
+                .map_err(io::Error::from)?;
+        }
+        Ok(count)
+    }
+}
