@@ -16,6 +16,7 @@ mod documents;
 mod harness;
 mod interop;
 mod layers;
+mod losses;
 mod memory;
 mod refusals;
 mod transcripts;

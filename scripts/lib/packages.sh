@@ -6,7 +6,7 @@ BUILD_PACKAGES=(gcc libc6-dev pkg-config libpcsclite-dev)
 # What the demo's own lines use besides.
 DEMO_PACKAGES=(tar zstd openssh-client)
 # Other people's programs that the tests run, and what installing the pinned ones takes.
-TEST_PACKAGES=(time yubico-piv-tool opensc python3 python3-venv python3-dev)
+TEST_PACKAGES=(time strace yubico-piv-tool opensc python3 python3-venv python3-dev)
 
 # Runs a command as root: directly, or through sudo, which ensure_packages has looked for.
 as_root() {
@@ -53,7 +53,7 @@ ensure_commands() {
   done
   pkg-config --exists libpcsclite 2>/dev/null || absent+=("the headers of pcsc-lite (libpcsclite)")
   if [ "${KEYWARD_SCRIPT:-demo}" != demo ]; then
-    for name in python3 yubico-piv-tool opensc-tool; do
+    for name in python3 strace yubico-piv-tool opensc-tool; do
       command -v "$name" >/dev/null 2>&1 || absent+=("$name")
     done
     [ -x /usr/bin/time ] || absent+=("GNU time as /usr/bin/time")

@@ -67,17 +67,23 @@ impl Dialog {
         Self { terminal, output, shown: String::new(), seen: 0, child }
     }
 
+    /// Waits for a text, and answers nothing yet.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) {
+        self.find(text);
+    }
+
     /// Waits for a question, and answers it with a line.
     #[track_caller]
     pub fn answer(&mut self, question: &str, answer: &str) {
-        self.wait_for(question);
+        self.find(question);
         writeln!(self.terminal, "{answer}").unwrap();
     }
 
     /// Waits for a question that hides what is typed, and answers it once the terminal no longer echoes.
     #[track_caller]
     pub fn answer_hidden(&mut self, question: &str, answer: &str) {
-        self.wait_for(question);
+        self.find(question);
         let begun = Instant::now();
         while tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ECHO) {
             assert!(begun.elapsed() < LIMIT, "{question:?} does not hide what is typed:\n{}", self.shown);
@@ -86,8 +92,13 @@ impl Dialog {
         writeln!(self.terminal, "{answer}").unwrap();
     }
 
+    /// All that was shown until the last question that was waited for.
+    pub fn shown(&self) -> String {
+        self.shown[..self.seen].replace("\r\n", "\n")
+    }
+
     #[track_caller]
-    fn wait_for(&mut self, text: &str) {
+    fn find(&mut self, text: &str) {
         loop {
             if let Some(at) = self.shown[self.seen..].find(text) {
                 self.seen += at + text.len();

@@ -33,6 +33,6 @@ pub use emulator::Emulator;
 pub use noise::Noise;
 pub use programs::{Peer, campaign_is_long, peer, program, update_is_wanted, workspace_root};
 pub use run::{Outcome, Run};
-pub use sandbox::{PIN, SUITES, Sandbox};
+pub use sandbox::{Files, PIN, SUITES, Sandbox};
 pub use trace::{Exchange, read_trace};
 pub use tree::{EVERYDAY_FILES, links_out, real_tree, small_tree};

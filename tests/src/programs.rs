@@ -17,6 +17,8 @@ use std::{
 pub enum Peer {
     /// age 1.3 or later.
     Age,
+    /// age of before 1.3, which knows the classic suite alone.
+    ClassicAge,
     /// Yubico's command line.
     Ykman,
     /// The Node.js that `NodeModules` was installed for.
@@ -29,6 +31,7 @@ impl Peer {
     fn variable(self) -> &'static str {
         match self {
             Self::Age => "KEYWARD_TEST_AGE",
+            Self::ClassicAge => "KEYWARD_TEST_CLASSIC_AGE",
             Self::Ykman => "KEYWARD_TEST_YKMAN",
             Self::Node => "KEYWARD_TEST_NODE",
             Self::NodeModules => "KEYWARD_TEST_NODE_MODULES",

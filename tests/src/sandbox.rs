@@ -18,7 +18,9 @@ pub const PIN: &str = "24681357";
 /// The suites of a vault, as `--suite` names them.
 pub const SUITES: [&str; 2] = ["hybrid", "classic"];
 
-type Files = Vec<(PathBuf, u32, Vec<u8>)>;
+/// Every file of a sandbox, to make more of the same: path, mode and content.
+#[derive(Debug)]
+pub struct Files(Vec<(PathBuf, u32, Vec<u8>)>);
 
 /// A temporary folder, removed with the value.
 #[derive(Debug)]
@@ -114,14 +116,49 @@ impl Sandbox {
     /// A vault is made once for each suite and then copied: what a test does to its own stays there.
     pub fn with_vault(suite: &str) -> Self {
         static MADE: [OnceLock<Files>; 2] = [const { OnceLock::new() }; 2];
-        let number = SUITES.iter().position(|known| *known == suite).expect("one of SUITES");
-        let files = MADE[number].get_or_init(|| {
+        Self::made_once(&MADE[suite_number(suite)], |sandbox| sandbox.init(suite, "alice.token", "bob.token"))
+    }
+
+    /// The vault of the losses, in one of [`SUITES`]: the tokens of alice and bob, carol and dave with a paper each
+    /// in `carol.txt` and `dave.txt`, and the policy `alice or bob or (carol and dave)`.
+    pub fn with_papers(suite: &str) -> Self {
+        static MADE: [OnceLock<Files>; 2] = [const { OnceLock::new() }; 2];
+        Self::made_once(&MADE[suite_number(suite)], |sandbox| {
+            sandbox.new_token("alice.token", 11_110_001);
+            sandbox.new_token("bob.token", 11_110_002);
+            let tokens = ["--token", "alice=11110001", "--token", "bob=11110002"];
+            let papers = ["--paper", "carol=carol.txt", "--paper", "dave=dave.txt"];
+            sandbox
+                .emulator()
+                .token("alice.token")
+                .token("bob.token")
+                .keyward(["init", "--allow-emulated", "--yes", "--suite", suite])
+                .args(tokens)
+                .args(papers)
+                .args(["--policy", "alice or bob or (carol and dave)"])
+                .go()
+                .success();
+        })
+    }
+
+    /// A sandbox like the one that `make` fills, which is done once for all who name the same `made`.
+    pub fn made_once(made: &OnceLock<Files>, make: impl FnOnce(&Self)) -> Self {
+        let files = made.get_or_init(|| {
             let sandbox = Self::new();
-            sandbox.init(suite, "alice.token", "bob.token");
+            make(&sandbox);
             sandbox.files()
         });
+        Self::of_files(files)
+    }
+
+    /// Another sandbox with the same files.
+    pub fn copy(&self) -> Self {
+        Self::of_files(&self.files())
+    }
+
+    fn of_files(files: &Files) -> Self {
         let sandbox = Self::new();
-        for (path, mode, bytes) in files {
+        for (path, mode, bytes) in &files.0 {
             let path = sandbox.path(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, bytes).unwrap();
@@ -146,7 +183,7 @@ impl Sandbox {
 
     /// Every file of the sandbox by its path in it, with mode and content.
     fn files(&self) -> Files {
-        let mut files = Files::new();
+        let mut files = Vec::new();
         let mut folders = vec![self.path("")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).unwrap() {
@@ -160,6 +197,10 @@ impl Sandbox {
                 }
             }
         }
-        files
+        Files(files)
     }
+}
+
+fn suite_number(suite: &str) -> usize {
+    SUITES.iter().position(|known| *known == suite).expect("one of SUITES")
 }

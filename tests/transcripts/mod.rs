@@ -1,9 +1,10 @@
 //! What a person types, from the first token to an opened archive, on thousands of real files.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use keyward_tests::{
-    EVERYDAY_FILES, Outcome, PIN, SUITES, Sandbox, assert_same, links_out, real_tree, small_tree, snapshot,
+    EVERYDAY_FILES, Outcome, PIN, Peer, SUITES, Sandbox, assert_same, links_out, peer, real_tree, small_tree,
+    snapshot,
 };
 
 /// A whole main job with 5,000 files may take this long on a busy machine.
@@ -67,6 +68,54 @@ fn main_job_hybrid() {
 #[test]
 fn main_job_classic() {
     main_job("classic");
+}
+
+fn losses(suite: &str) {
+    let sandbox = Sandbox::new();
+    small_tree(&sandbox.path("photos"));
+    let photos = snapshot(&sandbox.path("photos"));
+    let age = peer(if suite == "hybrid" { Peer::Age } else { Peer::ClassicAge });
+    let outcome = sandbox
+        .run("bash")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/transcripts/losses.sh"))
+        .env("SUITE", suite)
+        .env("AGE_FOLDER", age.parent().unwrap())
+        .limit(LIMIT)
+        .go()
+        .success();
+    keeps_its_secrets(&outcome);
+
+    for opened in ["out1", "out4", "out5", "out6"] {
+        assert_same(&photos, &snapshot(&sandbox.path(opened).join("photos")));
+    }
+    for refused in ["out2", "out3", "x.age"] {
+        sandbox.absent(refused);
+    }
+    let said = |file: &str| String::from_utf8(sandbox.read(file)).unwrap();
+    assert!(said("whatif.txt").contains("carol and dave"), "{}", said("whatif.txt"));
+    assert!(said("out2.txt").contains("dave is missing"), "{}", said("out2.txt"));
+    // Alice is no holder any more; bob is whom it opens with.
+    let out3 = said("out3.txt");
+    assert!(out3.contains("11110001") && out3.contains("It opens with: bob"), "{out3}");
+    assert!(said("x.txt").contains('2') && said("x.txt").contains("older"), "{}", said("x.txt"));
+
+    let epoch = said("epoch.txt");
+    let kind = if suite == "hybrid" { "AGE-SECRET-KEY-PQ-1" } else { "AGE-SECRET-KEY-1" };
+    assert!(epoch.lines().any(|line| line.starts_with(kind)), "no identity of this suite is in epoch.txt");
+    for secret in ["epoch.txt", "carol.txt", "dave.txt"] {
+        let mode = std::fs::metadata(sandbox.path(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{secret}");
+    }
+}
+
+#[test]
+fn losses_hybrid() {
+    losses("hybrid");
+}
+
+#[test]
+fn losses_classic() {
+    losses("classic");
 }
 
 #[test]
