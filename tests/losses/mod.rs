@@ -4,6 +4,7 @@ mod absent;
 mod admins;
 mod crash;
 mod policies;
+mod policy;
 mod refusals;
 mod replacement;
 

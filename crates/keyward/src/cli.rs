@@ -396,12 +396,41 @@ pub enum VaultCommand {
     Check(JsonArgs),
     /// Sign a change that waits for more signatures.
     Sign(ChangeArgs),
+    /// Change who opens, or how many admins have to sign. A new policy begins a new epoch.
+    Policy(PolicyArgs),
+    /// Move the date on which the statement expires.
+    Expire(ExpireArgs),
     /// Say what would still open if these holders were lost.
     Whatif(WhatifArgs),
     /// Draw which holders open, alone and together, after each loss.
     Map,
     /// Print the recipients that archives are sealed to, one a line, for `age -R`.
     Recipients,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// Who opens from now on: for example 'alice or 2 of (bob, carol, dave)'. It names every holder.
+    pub policy: Option<String>,
+    /// How many admins sign a change of who holds.
+    #[arg(long, value_name = "COUNT")]
+    pub root: Option<u32>,
+    /// How many admins sign a change that lets nobody new in.
+    #[arg(long, value_name = "COUNT")]
+    pub routine: Option<u32>,
+    /// Accept a policy with a single holder, whose loss loses the data.
+    #[arg(long)]
+    pub no_recovery: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExpireArgs {
+    /// The time, such as 2027-11-24T16:00:00Z; else a year from now.
+    pub time: Option<String>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
 }
 
 #[derive(Debug, Args)]

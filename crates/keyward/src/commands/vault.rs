@@ -6,16 +6,20 @@ use std::path::Path;
 use std::collections::BTreeSet;
 
 use keyward_custody::{
-    Confirmation, Expiry, Holder, Name, Pending, Requirements, Token, Verdict, WhatIf, difference,
+    Confirmation, Expiry, Holder, Name, Pending, Requirements, Thresholds, Token, Verdict, WhatIf, difference,
 };
 
 use crate::changing::Changing;
-use crate::cli::{ChangeArgs, JsonArgs, ShowArgs, TrustArgs, VaultCommand, WhatifArgs};
+use crate::cli::{
+    ChangeArgs, ExpireArgs, JsonArgs, PolicyArgs, ShowArgs, TrustArgs, VaultCommand, WhatifArgs,
+};
 use crate::generations;
-use crate::report::{Failure, Kind, Result};
+use crate::report::{Failure, Kind, Result, custody_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
 use crate::vault_folder::{self, Trusted};
+
+const SAFE: &str = "Nothing was changed.";
 
 /// Runs one of the vault's commands.
 ///
@@ -28,6 +32,8 @@ pub fn run(ui: Ui, vault: Option<&Path>, command: VaultCommand) -> Result<()> {
         VaultCommand::Trust(args) => trust(ui, &state, vault, &args),
         VaultCommand::Check(args) => check(&vault_folder::open_trusted(ui, &state, vault)?, &args),
         VaultCommand::Sign(args) => sign(ui, vault, &args),
+        VaultCommand::Policy(args) => policy(ui, vault, &args),
+        VaultCommand::Expire(args) => expire(ui, vault, &args),
         VaultCommand::Whatif(args) => whatif(&vault_folder::open_trusted(ui, &state, vault)?, &args),
         VaultCommand::Map => map(&vault_folder::open_trusted(ui, &state, vault)?),
         VaultCommand::Recipients => {
@@ -144,8 +150,42 @@ fn sign(ui: Ui, vault: Option<&Path>, args: &ChangeArgs) -> Result<()> {
     Err(Failure::new(Kind::Refused, "Nothing was signed."))
 }
 
+/// Another policy or other thresholds.
+fn policy(ui: Ui, vault: Option<&Path>, args: &PolicyArgs) -> Result<()> {
+    let changing = Changing::begin(ui, vault, &args.change)?;
+    let mut draft = changing.draft()?;
+    draft.no_recovery = args.no_recovery;
+    if args.policy.is_none() && args.root.is_none() && args.routine.is_none() {
+        return Err(Failure::new(Kind::Usage, "Nothing was said to change. Nothing was changed.")
+            .hint("Name a policy, --root COUNT or --routine COUNT."));
+    }
+    if let Some(text) = &args.policy {
+        let fail = |error| custody_failure("The policy", SAFE, keyward_custody::Error::Policy(error));
+        draft.policy = text.parse().map_err(fail)?;
+        draft.new_epoch().map_err(generations::draft_failure)?;
+    }
+    if args.root.is_some() || args.routine.is_some() {
+        let now = changing.vault.statement().thresholds();
+        draft.thresholds = Some(Thresholds {
+            root: args.root.unwrap_or(now.root),
+            routine: args.routine.unwrap_or(now.routine),
+        });
+    }
+    changing.carry_out(&draft, Vec::new())
+}
+
+/// Another date of expiry; each change moves it a year on anyway.
+fn expire(ui: Ui, vault: Option<&Path>, args: &ExpireArgs) -> Result<()> {
+    let changing = Changing::begin(ui, vault, &args.change)?;
+    let mut draft = changing.draft()?;
+    if let Some(time) = &args.time {
+        draft.expires = time.parse().map_err(|error| custody_failure("The time", SAFE, error))?;
+    }
+    changing.carry_out(&draft, Vec::new())
+}
+
 fn whatif(vault: &Trusted, args: &WhatifArgs) -> Result<()> {
-    let fail = |error| crate::report::custody_failure("--lost", "Nothing was changed.", error);
+    let fail = |error| custody_failure("--lost", SAFE, error);
     let lost: BTreeSet<Name> = args
         .lost
         .iter()
@@ -200,7 +240,7 @@ fn loss_lines(after: &WhatIf, together: &[String]) -> String {
 
 /// Who opens now, and after each single loss.
 fn map(vault: &Trusted) -> Result<()> {
-    let fail = |error| crate::report::custody_failure("The map", "Nothing was changed.", error);
+    let fail = |error| custody_failure("The map", SAFE, error);
     let mut text = format!("Vault `{}` opens with {}\n", vault.name(), vault.statement().policy());
     let holders: Vec<&Name> = vault.verified().holders().keys().collect();
     for holder in holders {
@@ -225,9 +265,9 @@ fn trust(ui: Ui, state: &State, vault: Option<&Path>, args: &TrustArgs) -> Resul
     let statement = unpinned.statement().clone();
     let id = statement.vault_id().to_string();
     let how = match &args.fingerprint {
-        Some(text) => Confirmation::Fingerprint(text.parse().map_err(|error| {
-            crate::report::custody_failure("--fingerprint", "Nothing was changed.", error)
-        })?),
+        Some(text) => Confirmation::Fingerprint(
+            text.parse().map_err(|error| custody_failure("--fingerprint", SAFE, error))?,
+        ),
         None => {
             let signers: Vec<String> = statement.admins().keys().map(ToString::to_string).collect();
             ui.must(format!(
