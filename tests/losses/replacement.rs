@@ -140,3 +140,49 @@ fn what_would_leave_nobody_is_refused() {
     whatif("carol").success().stdout_has("alice").stdout_has("bob");
     whatif("mallory").failure().calm_error().no_stdout();
 }
+
+/// A vault and an archive of several chunks.
+fn with_large_archive() -> Sandbox {
+    let sandbox = Sandbox::with_vault("hybrid");
+    let mut noise = keyward_tests::Noise::new(31);
+    let mut file = std::fs::File::create(sandbox.path("noise")).unwrap();
+    noise.write(&mut file, 1 << 20).unwrap();
+    sandbox.keyward(["seal", "noise", "-o", "noise.age"]).go().success();
+    sandbox
+}
+
+#[test]
+fn a_damaged_archive_is_not_sealed_anew() {
+    let sandbox = with_large_archive();
+    let mut bytes = sandbox.read("noise.age");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    sandbox.write("noise.age", &bytes);
+    sandbox
+        .emulator()
+        .token("bob.token")
+        .keyward(["reseal", "noise.age"])
+        .go()
+        .code(7)
+        .calm_error()
+        .no_stdout();
+    assert_eq!(sandbox.read("noise.age"), bytes);
+}
+
+#[test]
+fn a_full_disk_leaves_the_archive_as_it_was() {
+    let sandbox = with_large_archive();
+    let bytes = sandbox.read("noise.age");
+    // Blocks of 1,024 bytes; the signal that would end the program is ignored, so the write fails.
+    let line = "trap '' XFSZ; ulimit -f 300; exec keyward reseal noise.age";
+    sandbox
+        .emulator()
+        .token("bob.token")
+        .run("bash")
+        .args(["-c", line])
+        .go()
+        .code(10)
+        .calm_error()
+        .no_stdout();
+    assert_eq!(sandbox.read("noise.age"), bytes);
+}

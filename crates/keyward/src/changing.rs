@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use keyward_custody::{Draft, Pending, difference};
+use keyward_custody::{Draft, IdentitySeed, KeyFile, Pending, difference};
 
-use crate::cli::ChangeArgs;
+use crate::cli::{ChangeArgs, UnlockArgs};
 use crate::generations::{Beside, draft_failure};
 use crate::pin::Pins;
 use crate::present::Company;
 use crate::report::{Failure, Kind, Result};
+use crate::shares::Combining;
 use crate::signing::Admins;
 use crate::state::State;
 use crate::ui::Ui;
@@ -65,6 +66,23 @@ impl Changing {
         }));
         let pending = Pending::next(self.vault.verified(), statement.bytes()).map_err(draft_failure)?;
         self.admins().carry_out(pending, &beside)
+    }
+
+    /// The identity that a key file keeps, with who is here.
+    ///
+    /// # Errors
+    /// Who is missing (8); shares that are wrong (7); those of a token.
+    pub fn combine(&self, file: &KeyFile, what: &str) -> Result<IdentitySeed> {
+        let combining = Combining {
+            ui: self.ui,
+            state: &self.state,
+            holders: &self.vault.holders()?,
+            pins: &self.pins,
+            company: &self.company,
+            args: &UnlockArgs::default(),
+            what,
+        };
+        combining.combine(file)
     }
 
     /// Asks, unless `--yes` was said.

@@ -6,10 +6,9 @@ use std::path::Path;
 use keyward_custody::Name;
 
 use crate::changing::Changing;
-use crate::cli::{EpochCommand, KeyCommand, RewrapArgs, UnlockArgs};
+use crate::cli::{EpochCommand, KeyCommand, RewrapArgs};
 use crate::generations::draft_failure;
 use crate::report::{Failure, Kind, Result};
-use crate::shares::Combining;
 use crate::ui::{self, Ui};
 use crate::unlock::present_tokens;
 
@@ -50,19 +49,7 @@ fn rewrap(ui: Ui, vault: Option<&Path>, args: &RewrapArgs) -> Result<()> {
     for number in numbers {
         let changing = Changing::begin(ui, vault, &change)?;
         let file = changing.vault.key_file(number)?;
-        let holders = changing.vault.holders()?;
-        let unlock = UnlockArgs::default();
-        let what = format!("epoch {number}");
-        let combining = Combining {
-            ui,
-            state: &changing.state,
-            holders: &holders,
-            pins: &changing.pins,
-            company: &changing.company,
-            args: &unlock,
-            what: &what,
-        };
-        let seed = combining.combine(&file)?;
+        let seed = changing.combine(&file, &format!("epoch {number}"))?;
         let mut draft = changing.draft()?;
         draft.rewrap(number, &seed).map_err(draft_failure)?;
         changing.carry_out(&draft, Vec::new())?;

@@ -7,12 +7,10 @@ use keyward_archive::{Entry, Kind as EntryKind, Printable};
 use keyward_custody::Timestamp;
 
 use crate::cli::LsArgs;
-use crate::commands::open::sealed;
+use crate::commands::open::unlocked;
 use crate::interrupt::LongStep;
 use crate::report::{Failure, Result, archive_failure};
-use crate::state::State;
 use crate::ui::Ui;
-use crate::{opening, vault_folder};
 
 /// Lists.
 ///
@@ -20,11 +18,7 @@ use crate::{opening, vault_folder};
 /// Those of unlocking; an archive that does not verify where it is read.
 pub fn run(ui: Ui, vault: Option<&Path>, args: LsArgs) -> Result<()> {
     let what = args.archive.display().to_string();
-    let sealed = sealed(&args.archive)?;
-    let state = State::find()?;
-    let vault = vault_folder::open_if_named(ui, &state, vault, args.unlock.unverified)?;
-    let key = opening::file_key(ui, &state, vault.as_ref(), sealed.header(), &what, &args.unlock)?;
-    let archive = sealed.unlock(key);
+    let archive = unlocked(ui, vault, &args.archive, &args.unlock)?;
     let bar = ui.progress();
     let _step = LongStep::begin();
     let mut out = BufWriter::new(io::stdout().lock());

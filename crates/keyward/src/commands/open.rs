@@ -3,9 +3,9 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use keyward_archive::{ExtractOptions, Overwrite, Printable, Sealed};
+use keyward_archive::{Archive, ExtractOptions, Overwrite, Printable, Sealed};
 
-use crate::cli::OpenArgs;
+use crate::cli::{OpenArgs, UnlockArgs};
 use crate::interrupt::LongStep;
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
@@ -34,11 +34,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
             keyward_archive::Error::Exists { path: output.to_path_buf() },
         ));
     }
-    let sealed = sealed(&args.archive)?;
-    let state = State::find()?;
-    let vault = vault_folder::open_if_named(ui, &state, vault, args.unlock.unverified)?;
-    let key = opening::file_key(ui, &state, vault.as_ref(), sealed.header(), &what, &args.unlock)?;
-    let archive = sealed.unlock(key);
+    let archive = unlocked(ui, vault, &args.archive, &args.unlock)?;
     let bar = ui.progress();
     let step = LongStep::begin();
     let done = match (&args.directory, &args.output) {
@@ -99,6 +95,19 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
         ui.say(line);
     }
     Ok(())
+}
+
+/// An archive, unlocked by who is here.
+///
+/// # Errors
+/// Those of reading its header and of unlocking.
+pub fn unlocked(ui: Ui, vault: Option<&Path>, path: &Path, args: &UnlockArgs) -> Result<Archive> {
+    let sealed = sealed(path)?;
+    let state = State::find()?;
+    let vault = vault_folder::open_if_named(ui, &state, vault, args.unverified)?;
+    let what = path.display().to_string();
+    let key = opening::file_key(ui, &state, vault.as_ref(), sealed.header(), &what, args)?;
+    Ok(sealed.unlock(key))
 }
 
 /// Reads an archive's header.

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use keyward_custody::{Name, WhatIf, identity_file, ways};
+use keyward_custody::{Name, identity_file, ways};
 use secrecy::ExposeSecret;
 
 use crate::changing::Changing;
-use crate::cli::{RecoverArgs, UnlockArgs};
+use crate::cli::RecoverArgs;
+use crate::commands::vault::after_loss;
 use crate::papers;
 use crate::present::{Company, With};
 use crate::report::{Failure, Kind, Result, custody_failure};
-use crate::shares::Combining;
 use crate::ui::{self, Ui};
 use crate::unlock::present_tokens;
 
@@ -23,14 +23,7 @@ const SAFE: &str = "Nothing was changed.";
 /// Who is missing (8); a name that is no holder (2); those of tokens and files.
 pub fn run(ui: Ui, vault: Option<&Path>, args: RecoverArgs) -> Result<()> {
     let mut changing = Changing::begin(ui, vault, &args.change)?;
-    let fail = |error| custody_failure("--lost", SAFE, error);
-    let lost: BTreeSet<Name> = args
-        .lost
-        .iter()
-        .map(|name| name.trim().parse())
-        .collect::<std::result::Result<_, _>>()
-        .map_err(fail)?;
-    let after = WhatIf::of(changing.vault.statement(), &lost).map_err(fail)?;
+    let (lost, after) = after_loss(&changing.vault, &args.lost)?;
     let newest = changing.vault.verified().epoch_in_force().map(keyward_custody::Epoch::number);
     let number = args.epoch.or(newest).ok_or_else(|| {
         Failure::new(Kind::NotFound, format!("Vault `{}` has no epoch. {SAFE}", changing.vault.name()))
@@ -51,19 +44,8 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: RecoverArgs) -> Result<()> {
     paths(&changing, &file, &lost);
     ask_for_more(&mut changing, &file, &lost)?;
 
-    let holders = changing.vault.holders()?;
-    let unlock = UnlockArgs::default();
     let what = format!("epoch {number}");
-    let combining = Combining {
-        ui,
-        state: &changing.state,
-        holders: &holders,
-        pins: &changing.pins,
-        company: &changing.company,
-        args: &unlock,
-        what: &what,
-    };
-    let seed = combining.combine(&file)?;
+    let seed = changing.combine(&file, &what)?;
     ui.say(format!("Epoch {number} is open: its archives can be opened by who is here."));
     if let Some(export) = &args.export {
         let fail = |error| custody_failure(&what, SAFE, error);

@@ -35,17 +35,17 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
         let bar = ui.progress();
         let step = LongStep::begin();
         let fail = |error| archive_failure(&what, SAFE, error);
-        let (mut plain, mut out) =
+        let (plain, mut out) =
             io::pipe().map_err(|source| fail(keyward_archive::Error::Io { path: path.clone(), source }))?;
         let resealed = thread::scope(|scope| {
-            // The writer's end closes when the copy ends. A copy that fails is known before the new archive is
-            // published only if its end is held back, so its result decides which error is told.
+            // The writer's end closes when the copy ends; the reader's end goes with the sealing, so that neither
+            // waits for the other when one fails.
             let copy = scope.spawn(|| {
                 let copied = archive.copy_to(&mut out, 0, &());
                 drop(out);
                 copied
             });
-            let mut checked = Checked { plain: &mut plain, copy: Some(copy) };
+            let mut checked = Checked { plain, copy: Some(copy) };
             seal_stream(&mut checked, &vault.recipients(), path, &options, &bar)
         });
         drop(step);
@@ -61,12 +61,12 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
 }
 
 /// The decrypted bytes; their end is believed only when the copy says that every chunk was verified.
-struct Checked<'scope, 'a> {
-    plain: &'a mut io::PipeReader,
+struct Checked<'scope> {
+    plain: io::PipeReader,
     copy: Option<thread::ScopedJoinHandle<'scope, std::result::Result<u64, keyward_archive::Error>>>,
 }
 
-impl io::Read for Checked<'_, '_> {
+impl io::Read for Checked<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.plain.read(buffer)?;
         if count == 0

@@ -184,15 +184,20 @@ fn expire(ui: Ui, vault: Option<&Path>, args: &ExpireArgs) -> Result<()> {
     changing.carry_out(&draft, Vec::new())
 }
 
-fn whatif(vault: &Trusted, args: &WhatifArgs) -> Result<()> {
+/// The holders that `--lost` names, and the vault without them.
+///
+/// # Errors
+/// A name that is none, or nobody's.
+pub fn after_loss(vault: &Trusted, lost: &[String]) -> Result<(BTreeSet<Name>, WhatIf)> {
     let fail = |error| custody_failure("--lost", SAFE, error);
-    let lost: BTreeSet<Name> = args
-        .lost
-        .iter()
-        .map(|name| name.trim().parse())
-        .collect::<std::result::Result<_, _>>()
-        .map_err(fail)?;
+    let lost: BTreeSet<Name> =
+        lost.iter().map(|name| name.trim().parse()).collect::<std::result::Result<_, _>>().map_err(fail)?;
     let after = WhatIf::of(vault.statement(), &lost).map_err(fail)?;
+    Ok((lost, after))
+}
+
+fn whatif(vault: &Trusted, args: &WhatifArgs) -> Result<()> {
+    let (lost, after) = after_loss(vault, &args.lost)?;
     let together: Vec<String> = after.together.iter().map(|set| names(set, "and")).collect();
     if args.json.json {
         let sets: Vec<Vec<&str>> =
