@@ -96,7 +96,7 @@ fn a_vault_is_trusted_after_its_words_were_compared() {
     dialog.answer("Are they the same? [y/N]", "y");
     let (code, shown) = dialog.end();
     assert_eq!(code, Some(0), "{shown}");
-    elsewhere(sandbox.keyward(["vault", "show"])).go().success();
+    elsewhere(sandbox.keyward(["vault", "show"])).go().success().stdout_has(words);
 }
 
 /// The words of a paper, as a terminal shows them: rows of `13. rent`.

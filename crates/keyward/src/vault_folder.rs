@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use keyward_age::Recipient;
 use keyward_custody::{
-    Confirmation, Expiry, KeyFile, Name, Pins, Statement, Timestamp, Unpinned, VaultFile, VaultFiles,
-    Verdict, Verified, verify_chain,
+    Confirmation, Expiry, Fingerprint, KeyFile, Name, Pins, Statement, Timestamp, Unpinned, VaultFile,
+    VaultFiles, Verdict, Verified, verify_chain,
 };
 
 use crate::files;
@@ -29,6 +29,7 @@ const MOST_FILES: usize = 20_000;
 pub struct Trusted {
     folder: PathBuf,
     verified: Verified<Statement>,
+    fingerprint: Fingerprint,
 }
 
 /// Reads and verifies the named vault, and moves the pin to the newest generation.
@@ -54,7 +55,7 @@ pub fn open_trusted(ui: Ui, state: &State, vault: Option<&Path>) -> Result<Trust
     if let Some(advanced) = advanced {
         save(state, &advanced)?;
     }
-    Ok(Trusted { folder: folder.to_path_buf(), verified })
+    Ok(Trusted { folder: folder.to_path_buf(), verified, fingerprint: pins.fingerprint() })
 }
 
 /// As [`open_trusted`], for a command that changes the vault: a commit that was cut short is finished first.
@@ -166,6 +167,11 @@ impl Trusted {
     /// The vault's id in hexadecimal.
     pub fn id(&self) -> String {
         self.statement().vault_id().to_string()
+    }
+
+    /// What is compared on every machine that uses the vault.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// The generation in force.

@@ -65,6 +65,7 @@ fn show(vault: &Trusted, args: &ShowArgs) -> Result<()> {
         if statement.is_test() { ", a test vault" } else { "" },
     );
     text.push_str(&format!("  id          {}\n", vault.id()));
+    text.push_str(&format!("  words       {}\n", vault.fingerprint().words()));
     text.push_str(&format!("  policy      {}\n", statement.policy()));
     let thresholds = statement.thresholds();
     let admins: Vec<String> = statement.admins().keys().map(ToString::to_string).collect();
