@@ -189,3 +189,29 @@ fn ls_lists_what_is_inside() {
     }
     assert!(!text.contains('\x1b'), "a name steers the terminal:\n{listed}");
 }
+
+#[test]
+fn cat_and_open_take_some_paths_out() {
+    let sandbox = Sandbox::with_vault("hybrid");
+    small_tree(&sandbox.path("photos"));
+    sandbox.keyward(["seal", "photos", "-o", "photos.age"]).go().success();
+    let alice = |words: &[&str]| sandbox.emulator().token("alice.token").keyward(words).go();
+    alice(&["cat", "photos.age", "photos/picture.raw"])
+        .success()
+        .stdout_is(sandbox.read("photos/picture.raw"));
+    alice(&["cat", "photos.age", "photos/gone"])
+        .code(3)
+        .no_stdout()
+        .calm_error()
+        .stderr_has("photos/gone is not in the archive")
+        .stderr_has("keyward ls");
+    alice(&["cat", "photos.age", "photos/odd"]).code(2).no_stdout().calm_error().stderr_has("a folder");
+
+    alice(&["open", "photos.age", "photos/letter.txt", "photos/gone", "-C", "out"]).code(3).calm_error();
+    sandbox.absent("out");
+    alice(&["open", "photos.age", "photos/letter.txt", "photos/odd", "-C", "out"]).success().no_stdout();
+    assert_same(&snapshot(&sandbox.path("photos/odd")), &snapshot(&sandbox.path("out/photos/odd")));
+    assert_eq!(sandbox.names("out/photos"), ["letter.txt", "odd"]);
+    alice(&["open", "photos.age", "photos/odd", "-o", "file"]).code(2);
+    sandbox.absent("file");
+}

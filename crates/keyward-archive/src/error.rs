@@ -122,6 +122,26 @@ pub enum Error {
         /// Entries in the tar.
         found: u64,
     },
+    /// The index describes an entry otherwise than the tar holds it.
+    #[error("the index is not that of the tar: entry {} is another one there", Printable(.entry))]
+    IndexEntry {
+        /// The entry's path as the index has it.
+        entry: Vec<u8>,
+    },
+    /// Nothing in the archive has this path.
+    #[error("{} is not in the archive", Printable(.path))]
+    NoEntry {
+        /// The path as it was asked for.
+        path: Vec<u8>,
+    },
+    /// The content of an entry was asked for that has none.
+    #[error("{} is {what}, not a file", Printable(.entry))]
+    NotAFile {
+        /// The entry's path as the archive has it.
+        entry: Vec<u8>,
+        /// What it is.
+        what: &'static str,
+    },
     /// Reading or writing failed; the kind of `source` tells a full disk and missing rights apart.
     #[error("{}{source}", At(.path))]
     Io {

@@ -40,13 +40,17 @@ pub struct ExtractOptions {
     /// Makes symbolic links whose targets lie outside the tree, instead of refusing the archive.
     /// Extraction itself still follows none.
     pub keep_links_out: bool,
+    /// Paths inside the archive to extract, with the folders on the way to them; a folder takes
+    /// all below it. Empty: everything. A hard link whose other name is not among them becomes a
+    /// file of its own.
+    pub only: Vec<Vec<u8>>,
 }
 
 impl Default for ExtractOptions {
-    /// All cores, owners left alone, links out of the tree refused.
+    /// All cores, owners left alone, links out of the tree refused, everything.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, owners: false, keep_links_out: false }
+        Self { threads, owners: false, keep_links_out: false, only: Vec::new() }
     }
 }
 
@@ -54,14 +58,15 @@ impl Default for ExtractOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExtractReport {
-    /// Entries of the archive.
+    /// Entries that were extracted.
     pub entries: u64,
     /// Bytes of file contents.
     pub bytes: u64,
     /// Files that lost their set-user-ID or set-group-ID bit, because they now belong to somebody
     /// else than in the archive.
     pub set_id_dropped: u64,
-    /// Whether the archive had an index, which was then found to be that of its tar.
+    /// Whether the archive had an index, which was then found to be that of its tar, as far as
+    /// that was read.
     pub indexed: bool,
     /// Names at the top of what was extracted.
     pub tops: Vec<Vec<u8>>,
@@ -129,10 +134,7 @@ impl<'a> Extraction<'a> {
             if self.progress.stopped() {
                 return Err(Error::Interrupted);
             }
-            self.one(&member, &mut reader)?;
-            self.report.entries += 1;
-            self.report.bytes += member.size;
-            self.progress.done(1, 0);
+            self.take(&member, &mut reader)?;
             let Member { path, kind, size, mode, mtime, link, .. } = member;
             let entry = Entry { path, kind, size, mode, mtime, link, offset };
             self.recorder.push(&entry).map_err(|error| Error::io("", error))?;
@@ -151,6 +153,15 @@ impl<'a> Extraction<'a> {
 
     pub(crate) fn report(self, indexed: bool) -> ExtractReport {
         ExtractReport { indexed, ..self.report }
+    }
+
+    /// Extracts the member whose contents `reader` has before it.
+    pub(crate) fn take(&mut self, member: &Member, reader: &mut Reader<impl BufRead>) -> Result<(), Error> {
+        self.one(member, reader)?;
+        self.report.entries += 1;
+        self.report.bytes += member.size;
+        self.progress.done(1, 0);
+        Ok(())
     }
 
     fn one(&mut self, member: &Member, reader: &mut Reader<impl BufRead>) -> Result<(), Error> {
@@ -365,7 +376,7 @@ fn times(mtime: Time) -> Timestamps {
 }
 
 /// The components of a path that stays where it begins.
-fn components(path: &[u8]) -> Result<Vec<&[u8]>, Unsafe> {
+pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Unsafe> {
     if path.is_empty() || path.contains(&0) {
         return Err(Unsafe::NoPath);
     }

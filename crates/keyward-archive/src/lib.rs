@@ -6,7 +6,7 @@
 //! | room | what it knows |
 //! |---|---|
 //! | [`seal_tree`], [`seal_stream`] (`seal`), `walk` | reading a tree that may change under our eyes |
-//! | [`Sealed`], [`Archive`] (`open`) | header, file key, stream, listing |
+//! | [`Sealed`], [`Archive`] (`open`) | header, file key, stream, listing, some entries alone |
 //! | `extract`, `chain`, `staging` | a folder that nothing leaves, and that appears whole or not at all |
 //! | `tar`, `frames`, `index` | the three formats inside, each with its bounds |
 //! | `place` | where files live: today a local folder |

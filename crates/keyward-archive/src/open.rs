@@ -3,7 +3,8 @@
 //! ```text
 //! Sealed::open(path)          header only; tells who can open it
 //!   └─ unlock(file key) ─> Archive
-//!         ├─ extract(folder)            everything, into a new folder
+//!         ├─ extract(folder)            everything or what is named, into a new folder
+//!         ├─ cat(path)                  the content of one file
 //!         ├─ copy_to / copy_to_file     the decrypted bytes as they are
 //!         └─ index / each_entry         the end of the file only, if there is an index
 //! ```
@@ -11,7 +12,9 @@
 //! Nothing gets its final name before the last chunk has been verified. Bytes copied to a writer are
 //! each verified, but the end may still be missing when they arrive.
 
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+mod pick;
+
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -21,9 +24,10 @@ use keyward_age::{FileKey, Header, OpenAt, OpenReader};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::extract::{ExtractOptions, ExtractReport, Extraction};
+use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
-use crate::frames::{FRAME, MOST_FRAMES, TABLE_END, TABLE_ENTRY, TABLE_FOOT, TABLE_MAGIC};
-use crate::index::{self, Entries, Summary, Totals};
+use crate::frames::seek::Layout;
+use crate::index::{Entries, Summary, Totals};
 use crate::place::{Local, Named, Overwrite, Pending};
 use crate::progress::Progress;
 use crate::staging::Staging;
@@ -95,9 +99,11 @@ pub struct Index {
 }
 
 impl Archive {
-    /// Extracts the tree into `destination`, which must be absent or an empty folder.
+    /// Extracts the tree, or what [`ExtractOptions::only`] names of it, into `destination`, which
+    /// must be absent or an empty folder.
     ///
     /// # Errors
+    /// [`Error::NoEntry`] if something named is not there; [`Error::IndexEntry`];
     /// [`Error::DestinationNotEmpty`], [`Error::DestinationNotFolder`]; [`Error::NotATree`];
     /// [`Error::UnsafeEntry`], [`Error::Unsupported`] naming the entry; [`Error::Tar`],
     /// [`Error::Zstd`], [`Error::Index`], [`Error::IndexMismatch`]; [`Error::Age`] for a chunk that
@@ -109,6 +115,9 @@ impl Archive {
         options: &ExtractOptions,
         progress: &dyn Progress,
     ) -> Result<ExtractReport, Error> {
+        if !options.only.is_empty() {
+            return self.extract_only(destination, options, progress);
+        }
         // The last chunk is verified first: an archive that was cut costs nobody an hour.
         let mut end = self.anywhere()?;
         if let Some(body) = find_index(&mut end).map_err(|error| self.named(error))? {
@@ -456,42 +465,7 @@ impl Read for Pieces {
     }
 }
 
-/// Finds the index by the seek table at the end: positioned after the first eight bytes of its
-/// frame, limited to it. `None` if the stream does not end like one of ours.
+/// Finds the index by the seek table at the end; `None` if the stream does not end like one of ours.
 fn find_index<R: Read + Seek>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
-    let failed = |error| Error::io("", error);
-    let size = stream.seek(SeekFrom::End(0)).map_err(failed)?;
-    let at = |stream: &mut R, offset: u64, buffer: &mut [u8]| {
-        stream.seek(SeekFrom::Start(offset)).and_then(|_| stream.read_exact(buffer)).map_err(failed)
-    };
-    // The last entry of the table and what follows it.
-    const TAIL: usize = TABLE_ENTRY + TABLE_FOOT;
-    let mut tail = [0; TAIL];
-    let Some(tail_at) = size.checked_sub(TAIL as u64) else { return Ok(None) };
-    at(stream, tail_at, &mut tail)?;
-    let [c0, c1, c2, c3, d0, d1, d2, d3, n0, n1, n2, n3, 0, end @ ..] = tail else { return Ok(None) };
-    let count = u32::from_le_bytes([n0, n1, n2, n3]);
-    let (compressed, decompressed) =
-        (u32::from_le_bytes([c0, c1, c2, c3]), u32::from_le_bytes([d0, d1, d2, d3]));
-    if end != TABLE_END.to_le_bytes() || decompressed != 0 || count == 0 || count > MOST_FRAMES {
-        return Ok(None);
-    }
-    let table_length = u64::from(count) * TABLE_ENTRY as u64 + TABLE_FOOT as u64;
-    let Some(table_at) = size.checked_sub(table_length + 8) else { return Ok(None) };
-    let Some(index_at) = table_at.checked_sub(u64::from(compressed)) else { return Ok(None) };
-    let mut head = [0; 8];
-    at(stream, table_at, &mut head)?;
-    if head != two(TABLE_MAGIC, table_length as u32) {
-        return Ok(None);
-    }
-    at(stream, index_at, &mut head)?;
-    let Some(length) = compressed.checked_sub(8) else { return Ok(None) };
-    if head != two(index::MAGIC, length) {
-        return Ok(None);
-    }
-    Ok(Some(BufReader::with_capacity(1 << 16, stream.take(u64::from(length)))))
-}
-
-fn two(first: u32, second: u32) -> [u8; 8] {
-    (u64::from(first) | u64::from(second) << 32).to_le_bytes()
+    Layout::find(stream)?.map(|layout| layout.index(stream)).transpose()
 }

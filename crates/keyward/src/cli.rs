@@ -43,6 +43,8 @@ pub enum Command {
     Open(OpenArgs),
     /// List what is in an archive, by PIN and touch.
     Ls(LsArgs),
+    /// Write one file out of an archive to standard output, by PIN and touch.
+    Cat(CatArgs),
     /// Show, trust and check the vault.
     #[command(subcommand)]
     Vault(VaultCommand),
@@ -191,6 +193,9 @@ pub struct SealArgs {
 pub struct OpenArgs {
     /// The sealed archive.
     pub archive: PathBuf,
+    /// Unpack these alone, by their paths as `ls` shows them; a folder with all that is in it.
+    #[arg(value_name = "PATH", requires = "directory", conflicts_with = "output")]
+    pub paths: Vec<PathBuf>,
     /// Unpack into this folder, which is absent or empty.
     #[arg(
         short = 'C',
@@ -225,6 +230,17 @@ pub struct LsArgs {
     pub long: bool,
     #[command(flatten)]
     pub json: JsonArgs,
+    #[command(flatten)]
+    pub unlock: UnlockArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CatArgs {
+    /// The sealed archive.
+    pub archive: PathBuf,
+    /// The file's path inside the archive, as `ls` shows it.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }

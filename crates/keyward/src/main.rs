@@ -71,6 +71,7 @@ fn run(cli: Cli, ui: Ui) -> report::Result<()> {
         Command::Seal(args) => commands::seal::run(ui, vault.as_deref(), args),
         Command::Open(args) => commands::open::run(ui, vault.as_deref(), args),
         Command::Ls(args) => commands::ls::run(ui, vault.as_deref(), args),
+        Command::Cat(args) => commands::cat::run(ui, vault.as_deref(), args),
         Command::Vault(command) => commands::vault::run(ui, vault.as_deref(), command),
         Command::Epoch(command) => commands::epoch::run(ui, vault.as_deref(), command),
         Command::Holder(command) => commands::holder::run(ui, vault.as_deref(), command),

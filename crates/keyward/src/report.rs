@@ -261,6 +261,10 @@ pub fn archive_failure(what: &str, safe: &str, error: keyward_archive::Error) ->
         Error::NoName { .. } | Error::SourceKind { .. } | Error::SameName { .. } | Error::NoSource => {
             Failure::new(Kind::Usage, format!("{error}. {safe}"))
         }
+        Error::NoEntry { .. } => Failure::new(Kind::NotFound, format!("{what}: {error}. {safe}"))
+            .hint("keyward ls lists the paths."),
+        Error::NotAFile { .. } => Failure::new(Kind::Usage, format!("{what}: {error}. {safe}"))
+            .hint("keyward open ARCHIVE PATH -C DIR unpacks it."),
         Error::UnsafeEntry { reason: keyward_archive::Unsafe::LinkOut, .. } => {
             Failure::new(Kind::Refused, format!("{what}: {error}. {safe}"))
                 .hint("--links-out makes such links as they are; none is followed.")

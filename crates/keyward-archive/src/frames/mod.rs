@@ -11,9 +11,11 @@
 //! | 1 | descriptor, 0: no checksums, since age has verified every chunk |
 //! | 4 | `0x8F92EAB1` |
 //!
-//! [`write`] compresses on several threads, [`read`] takes any zstd stream apart.
+//! [`write`] compresses on several threads, [`read`] takes any zstd stream apart, [`seek`] reads one
+//! of ours from any byte.
 
 pub(crate) mod read;
+pub(crate) mod seek;
 pub(crate) mod write;
 
 /// Bytes of the stream in one data frame.

@@ -45,7 +45,12 @@ struct Extended {
 
 impl<R: BufRead> Reader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, position: 0, left: 0, padding: 0 }
+        Self::at(input, 0)
+    }
+
+    /// Begins at a member's first header block, which is at byte `position` of the tar.
+    pub(crate) fn at(input: R, position: u64) -> Self {
+        Self { input, position, left: 0, padding: 0 }
     }
 
     /// The next member, or `None` after the end mark, when the rest of the stream has been read

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use keyward_archive::{Error, Kind, Overwrite};
+use keyward_archive::{Error, ExtractOptions, Kind, Overwrite};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -166,6 +166,19 @@ fn an_index_that_lies_is_found_out() {
         assert!(unlock(&sealed).unwrap().index(&()).unwrap().indexed);
         let error = extract(&sealed, &temp.path().join("out")).unwrap_err();
         assert!(matches!(error, Error::IndexMismatch { .. }), "{row}: {error}");
+        let all = ExtractOptions { only: vec![b"tree".to_vec()], ..ExtractOptions::default() };
+        let archive = unlock(&sealed).unwrap();
+        let error = archive.extract(&temp.path().join("out"), &all, &()).unwrap_err();
+        assert!(matches!(error, Error::IndexEntry { .. }), "{row}: {error}");
+        let path: &[u8] = match row {
+            "name" => b"tree/smell",
+            "one more" => b"tree/z",
+            _ => b"tree/small",
+        };
+        let mut content = Vec::new();
+        let error = archive.cat(path, &mut content, &()).unwrap_err();
+        assert!(matches!(error, Error::IndexEntry { .. }), "{row}: {error}");
+        assert!(content.is_empty(), "{row}");
         fs::remove_file(&changed).unwrap();
         assert_eq!(names(temp.path()), ["good.age", "lie.age", "tree"]);
     }

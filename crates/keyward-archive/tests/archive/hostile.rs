@@ -12,7 +12,7 @@ use crate::support::*;
 
 /// A tar of the crate `tar`, written field by field: it would refuse to write most of these.
 #[derive(Default)]
-struct Tar(Vec<u8>);
+pub(crate) struct Tar(Vec<u8>);
 
 impl Tar {
     fn entry(self, kind: EntryType, path: &str, link: &str, contents: &[u8]) -> Self {
@@ -45,19 +45,19 @@ impl Tar {
         self
     }
 
-    fn file(self, path: &str) -> Self {
+    pub(crate) fn file(self, path: &str) -> Self {
         self.entry(EntryType::Regular, path, "", b"contents")
     }
 
-    fn folder(self, path: &str) -> Self {
+    pub(crate) fn folder(self, path: &str) -> Self {
         self.entry(EntryType::Directory, path, "", b"")
     }
 
-    fn symlink(self, path: &str, to: &str) -> Self {
+    pub(crate) fn symlink(self, path: &str, to: &str) -> Self {
         self.entry(EntryType::Symlink, path, to, b"")
     }
 
-    fn hard_link(self, path: &str, to: &str) -> Self {
+    pub(crate) fn hard_link(self, path: &str, to: &str) -> Self {
         self.entry(EntryType::Link, path, to, b"")
     }
 
@@ -70,7 +70,7 @@ impl Tar {
         self.entry(EntryType::XHeader, "pax", "", &record)
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
     }

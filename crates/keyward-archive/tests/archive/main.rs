@@ -6,6 +6,7 @@
 mod damage;
 mod hostile;
 mod limits;
+mod pick;
 mod places;
 mod round_trip;
 mod support;

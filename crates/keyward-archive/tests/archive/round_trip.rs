@@ -27,7 +27,7 @@ enum Node {
 }
 
 #[derive(Debug, Clone)]
-struct Planned {
+pub(crate) struct Planned {
     parent: usize,
     name: Vec<u8>,
     node: Node,
@@ -55,7 +55,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn planned() -> impl Strategy<Value = Planned> {
+pub(crate) fn planned() -> impl Strategy<Value = Planned> {
     let node = prop_oneof![
         3 => Just(Node::Folder),
         4 => proptest::collection::vec(any::<u8>(), 0..1500).prop_map(Node::File),
@@ -71,7 +71,7 @@ fn planned() -> impl Strategy<Value = Planned> {
     )
 }
 
-fn build(root: &Path, plan: &[Planned]) {
+pub(crate) fn build(root: &Path, plan: &[Planned]) {
     fs::create_dir(root).unwrap();
     let mut folders = vec![root.to_path_buf()];
     let mut linkable = Vec::new();
@@ -115,7 +115,7 @@ fn build(root: &Path, plan: &[Planned]) {
     set_time(root, -5, 5);
 }
 
-fn same(expected: &Picture, found: &Picture) {
+pub(crate) fn same(expected: &Picture, found: &Picture) {
     for (path, seen) in expected {
         let other = found.get(path);
         assert_eq!(Some(seen), other, "{}", String::from_utf8_lossy(path));

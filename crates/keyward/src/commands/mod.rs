@@ -1,5 +1,6 @@
 //! One file per command: what is said, in which order, and what is called for it.
 
+pub mod cat;
 pub mod doctor;
 pub mod epoch;
 pub mod holder;
