@@ -141,6 +141,28 @@ fn what_would_leave_nobody_is_refused() {
     whatif("mallory").failure().calm_error().no_stdout();
 }
 
+#[test]
+fn a_new_token_under_the_old_name_and_policy_gets_the_old_epochs_too() {
+    let sandbox = stolen("classic");
+    sandbox.new_token("new.token", 11_110_003);
+    let policy = "alice or bob or (carol and dave)";
+    sandbox
+        .emulator()
+        .token("new.token")
+        .keyward(["holder", "add", "alice", "--token", "11110003", "--policy", policy, "--yes"])
+        .args(with(&["carol", "dave"]))
+        .go()
+        .success();
+    let open_first = |file| {
+        sandbox.emulator().token("new.token").keyward(["epoch", "open", "1", "--yes", "--export", file]).go()
+    };
+    // The share of epoch 1 is the stolen token's, though policy and name are those of today.
+    open_first("before.txt").failure().calm_error();
+    with_both_papers(&sandbox, &["key", "rewrap", "--yes"]).go().success().stderr_has("epoch 1");
+    open_first("after.txt").success();
+    with_both_papers(&sandbox, &["key", "rewrap", "--yes"]).go().success().stderr_has("Nothing to do");
+}
+
 /// A vault and an archive of several chunks.
 fn with_large_archive() -> Sandbox {
     let sandbox = Sandbox::with_vault("hybrid");

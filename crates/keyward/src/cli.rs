@@ -311,7 +311,7 @@ pub enum KeyCommand {
 
 #[derive(Debug, Args)]
 pub struct RewrapArgs {
-    /// Numbers of epochs; else all that another policy or other holders keep.
+    /// Numbers of epochs; else all that another policy or other tokens keep.
     pub epochs: Vec<u32>,
     #[command(flatten)]
     pub change: ChangeArgs,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use keyward_custody::Name;
+use keyward_custody::{KeyFile, Name};
 
 use crate::changing::Changing;
 use crate::cli::{EpochCommand, KeyCommand, RewrapArgs};
@@ -57,7 +57,8 @@ fn rewrap(ui: Ui, vault: Option<&Path>, args: &RewrapArgs) -> Result<()> {
     Ok(())
 }
 
-/// The epochs that are named, or all that another policy or other holders keep.
+/// The epochs that are named, or all that another policy or other tokens keep. A share tells by its tag which token it
+/// was made for; other holders have no tags, and one who got new keys under the old name is rewrapped by number.
 fn chosen(changing: &Changing, named: &[u32]) -> Result<Vec<u32>> {
     let verified = changing.vault.verified();
     if !named.is_empty() {
@@ -74,11 +75,20 @@ fn chosen(changing: &Changing, named: &[u32]) -> Result<Vec<u32>> {
     let mut stale = Vec::new();
     for epoch in verified.epochs() {
         let file = changing.vault.key_file(epoch.number())?;
-        if file.policy() != changing.vault.statement().policy() {
+        if file.policy() != changing.vault.statement().policy() || made_for_other_tokens(changing, &file) {
             stale.push(epoch.number());
         }
     }
     Ok(stale)
+}
+
+/// Whether a share is sealed to another token than the one that has its holder's name today.
+fn made_for_other_tokens(changing: &Changing, file: &KeyFile) -> bool {
+    file.leaves().iter().any(|leaf| {
+        let holder = changing.vault.verified().holders().get(leaf.holder());
+        let token = holder.and_then(|holder| holder.token());
+        token.is_some_and(|token| leaf.header().is_ok_and(|header| !header.addressed_to(&token.custody)))
+    })
 }
 
 /// How many touches opening these epochs takes with who is here.
