@@ -3,5 +3,7 @@
 mod age;
 mod age_plugin_yubikey;
 mod emulator;
+mod pcsc;
+mod pkcs11;
 mod ykman_suite;
 mod yubikey_suite;

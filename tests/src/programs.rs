@@ -31,6 +31,8 @@ pub enum Peer {
     YubikeySuite,
     /// str4d's plugin of age for YubiKeys.
     AgePluginYubikey,
+    /// The folder with PyKCS11 (in `site`) and pkcs11js (in `node_modules`).
+    Pkcs11Clients,
 }
 
 impl Peer {
@@ -44,6 +46,7 @@ impl Peer {
             Self::YkmanSuite => "KEYWARD_TEST_YKMAN_SUITE",
             Self::YubikeySuite => "KEYWARD_TEST_YUBIKEY_SUITE",
             Self::AgePluginYubikey => "KEYWARD_TEST_AGE_PLUGIN_YUBIKEY",
+            Self::Pkcs11Clients => "KEYWARD_TEST_PKCS11_CLIENTS",
         }
     }
 }
