@@ -127,11 +127,11 @@ impl Attributes {
     }
 }
 
-/// Sets attributes of an open file or folder. Returns how many the file system or our rights do not
-/// allow.
-pub(crate) fn set(file: BorrowedFd<'_>, attributes: &[Attribute]) -> Result<u64, Errno> {
+/// Sets ACLs, or all other attributes, of an open file or folder. Returns how many the file system or
+/// our rights do not allow.
+pub(crate) fn set(file: BorrowedFd<'_>, attributes: &[Attribute], acls: bool) -> Result<u64, Errno> {
     let mut dropped = 0;
-    for (name, value) in attributes {
+    for (name, value) in attributes.iter().filter(|(name, _)| name.starts_with(b"system.") == acls) {
         match fsetxattr(file, name.as_slice(), value, XattrFlags::empty()) {
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL) => dropped += 1,
             set => set?,

@@ -397,17 +397,18 @@ fn os(path: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsStr::from_bytes(relative.unwrap_or_default()))
 }
 
-/// Returns how many attributes could not be set. A change of owner takes capabilities away, and a
-/// mode is the last word on an ACL's mask, so that is the order.
+/// Returns how many attributes could not be set. A change of owner takes capabilities away, a mode
+/// may forbid to set attributes, and an ACL has the last word on what a mode means: that is the order.
 fn settle(at: BorrowedFd<'_>, facts: &Facts) -> Result<u64, Errno> {
     if let Some(owner) = facts.owner {
         let (owner, group) = ids(owner);
         fchown(at, owner, group)?;
     }
-    let dropped = attributes::set(at, &facts.attributes)?;
+    let others = attributes::set(at, &facts.attributes, false)?;
     fchmod(at, Mode::from_raw_mode(facts.mode))?;
+    let acls = attributes::set(at, &facts.attributes, true)?;
     futimens(at, &times(facts.mtime))?;
-    Ok(dropped)
+    Ok(others + acls)
 }
 
 fn ids(owner: (u32, u32)) -> (Option<Uid>, Option<Gid>) {

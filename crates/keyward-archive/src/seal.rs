@@ -300,9 +300,6 @@ fn seal_sources<W: Write + Send>(
     if let [single] = sources
         && !single.folder
     {
-        if options.pad {
-            return Err(Error::NotPadded);
-        }
         let mut file = File::open(&single.given).map_err(|error| Error::io(&single.given, error))?;
         let before = fstat(&file).map_err(|error| Error::io(&single.given, error))?;
         progress.found(0, before.st_size as u64);
@@ -335,6 +332,9 @@ fn seal_plain<W: Write + Send>(
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<(W, SealReport), Error> {
+    if options.pad {
+        return Err(Error::NotPadded);
+    }
     let mut writer = sealing(recipients, out, options)?;
     let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;

@@ -515,6 +515,21 @@ mod tests {
     }
 
     #[test]
+    fn gnu_tar_reads_a_size_of_more_than_eight_gib() {
+        let mut stream = Vec::new();
+        encode(&Member { size: 9 << 30, ..Member::new(b"big".to_vec(), Kind::File) }, &mut stream);
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("t.tar"), stream).unwrap();
+        let listed = std::process::Command::new("tar")
+            .args(["tvf", "t.tar"])
+            .current_dir(temp.path())
+            .output()
+            .unwrap();
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        assert!(listed.contains(" 9663676416 ") && listed.trim_end().ends_with(" big"), "{listed}");
+    }
+
+    #[test]
     fn an_end_mark_is_two_blocks_and_then_zeros() {
         let read = |stream: &[u8]| Reader::new(stream).next().map(|found| found.is_none());
         assert!(read(&[0; 1024]).unwrap());

@@ -12,7 +12,7 @@ use crate::support::*;
 
 /// A tar of the crate `tar`, written field by field: it would refuse to write most of these.
 #[derive(Default)]
-pub(crate) struct Tar(Vec<u8>);
+pub(crate) struct Tar(pub(crate) Vec<u8>);
 
 impl Tar {
     fn entry(self, kind: EntryType, path: &str, link: &str, contents: &[u8]) -> Self {
@@ -61,13 +61,22 @@ impl Tar {
         self.entry(EntryType::Link, path, to, b"")
     }
 
-    fn pax(self, key: &str, value: &[u8]) -> Self {
+    pub(crate) fn pax(self, key: &str, value: &[u8]) -> Self {
         let mut length = key.len() + value.len() + 4;
         while length != length.to_string().len() + key.len() + value.len() + 3 {
             length += 1;
         }
         let record = [format!("{length} {key}=").as_bytes(), value, b"\n"].concat();
         self.entry(EntryType::XHeader, "pax", "", &record)
+    }
+
+    pub(crate) fn owned(self, path: &str, uid: u64, gid: u64, user: &str, group: &str) -> Self {
+        self.header(EntryType::Regular, path, "", 0, b"", |header| {
+            header.set_uid(uid);
+            header.set_gid(gid);
+            header.set_username(user).unwrap();
+            header.set_groupname(group).unwrap();
+        })
     }
 
     pub(crate) fn end(mut self) -> Vec<u8> {

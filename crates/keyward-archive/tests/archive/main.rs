@@ -7,6 +7,7 @@ mod damage;
 mod digests;
 mod hostile;
 mod limits;
+mod metadata;
 mod pick;
 mod places;
 mod round_trip;

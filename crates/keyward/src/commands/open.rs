@@ -6,7 +6,7 @@ use std::path::Path;
 
 use keyward_archive::{Archive, ExtractOptions, Overwrite, Printable, Sealed};
 
-use crate::cli::{OpenArgs, UnlockArgs};
+use crate::cli::{OpenArgs, UnlockArgs, Xattrs};
 use crate::interrupt::LongStep;
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
@@ -42,6 +42,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
         (Some(directory), _) => {
             let options = ExtractOptions {
                 owners: args.owners,
+                attributes: Xattrs::attributes(args.xattrs),
                 keep_links_out: args.links_out,
                 only: args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
                 ..ExtractOptions::default()
@@ -69,6 +70,12 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
                     lines.push(format!(
                         "{} left off (setuid or setgid).",
                         ui::count(report.set_id_dropped, "permission was", "permissions were")
+                    ));
+                }
+                if report.attributes_dropped > 0 {
+                    lines.push(format!(
+                        "{} not set: this file system or our rights do not allow it, or nobody of that name is here.",
+                        ui::count(report.attributes_dropped, "attribute was", "attributes were")
                     ));
                 }
                 lines
