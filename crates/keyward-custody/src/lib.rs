@@ -33,6 +33,7 @@ mod holder;
 mod key;
 mod key_file;
 mod name;
+mod own_key;
 mod paper;
 mod passphrase;
 mod pending;
@@ -63,6 +64,7 @@ pub use holder::{
 pub use key::PublicKey;
 pub use key_file::{KeyFile, KeyId, Leaf, Share, SharePath};
 pub use name::Name;
+pub use own_key::{OwnKey, own_key_suffix};
 pub use paper::{PAPER_WORDS, Paper, Sheet, SheetFacts};
 pub use passphrase::{
     PASSPHRASE_BITS, PASSPHRASE_WORK, check_passphrase, first_identity, generate_passphrase, identity_file,
