@@ -9,7 +9,7 @@
 //! | [`Sealed`], [`Archive`] (`open`) | header, file key, stream, listing, some entries alone |
 //! | `extract`, `chain`, `staging` | a folder that nothing leaves, and that appears whole or not at all |
 //! | `tar`, `frames`, `index` | the three formats inside, each with its bounds |
-//! | `place` | where files live: today a local folder |
+//! | [`Place`] (`place`) | where archives live, and the small objects beside them |
 //!
 //! ```
 //! use keyward_age::{SoftIdentity, Suite};
@@ -56,7 +56,7 @@ pub use error::{Error, Printable, Unsafe};
 pub use extract::{ExtractOptions, ExtractReport};
 pub use index::Totals;
 pub use open::{Archive, Index, MOST_INDEX_BYTES, Sealed};
-pub use place::{Overwrite, TEMPORARY_PREFIX};
+pub use place::{Found, Overwrite, Place, TEMPORARY_PREFIX};
 pub use progress::Progress;
 pub use seal::{
     Notice, Noticed, SealOptions, SealReport, seal_stream, seal_stream_to, seal_tree, seal_tree_to,

@@ -28,7 +28,7 @@ use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
 use crate::frames::seek::Layout;
 use crate::index::{Entries, Summary, Totals};
-use crate::place::{Local, Named, Overwrite, Pending};
+use crate::place::{Local, Overwrite, Pending, Place};
 use crate::progress::Progress;
 use crate::staging::Staging;
 use crate::tar::BLOCK;
@@ -51,13 +51,14 @@ impl Sealed {
     /// # Errors
     /// [`Error::Missing`]; [`Error::NotAnArchive`] if it is no age file or no file at all;
     /// [`Error::Age`] for a malformed header; [`Error::Io`].
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let place = Local::open(path)?;
+    pub fn open(place: impl Into<Place>) -> Result<Self, Error> {
+        let path = place.into().shown();
+        let place = Local::open(&path)?;
         let header = Header::read(&mut BufReader::new(place.from(0))).map_err(|error| match error {
-            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.to_path_buf() },
-            other => Error::io(path, io::Error::from(other)),
+            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.clone() },
+            other => Error::io(&path, io::Error::from(other)),
         })?;
-        Ok(Self { path: path.to_path_buf(), place, header })
+        Ok(Self { path, place, header })
     }
 
     /// The age header, which tells whom the archive is sealed to.
@@ -186,9 +187,9 @@ impl Archive {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<u64, Error> {
-        let pending = Pending::create(path, overwrite)?;
+        let mut pending = Pending::create(&path.into(), overwrite)?;
         progress.found(0, self.anywhere()?.size());
-        let mut out = Named { inner: pending.writer()?, path: path.to_path_buf() };
+        let mut out = pending.writer()?;
         self.copy_to(&mut out, threads, progress)?;
         pending.publish()
     }

@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::extract::leads_out;
 use crate::frames::write::{Blocks, compress};
 use crate::index::Recorder;
-use crate::place::{Named, Overwrite, Pending};
+use crate::place::{Overwrite, Pending, Place};
 use crate::progress::Progress;
 use crate::tar::header::{Member, encode, flag};
 use crate::tar::{BLOCK, padding};
@@ -104,14 +104,14 @@ const MOST_NOTICES: usize = 1000;
 pub fn seal_tree(
     sources: &[PathBuf],
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
     let sources = resolve(sources)?;
-    let pending = Pending::create(destination, options.overwrite)?;
-    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
-    let own = Some(pending.identity()?);
+    let mut pending = Pending::create(&destination.into(), options.overwrite)?;
+    let out = pending.writer()?;
+    let own = pending.identity()?;
     let (_, mut report) = seal_sources(&sources, recipients, out, own, options, progress)?;
     report.sealed = pending.publish()?;
     Ok(report)
@@ -146,12 +146,12 @@ pub fn seal_tree_to<W: Write + Send>(
 pub fn seal_stream(
     input: &mut dyn Read,
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
-    let pending = Pending::create(destination, options.overwrite)?;
-    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
+    let mut pending = Pending::create(&destination.into(), options.overwrite)?;
+    let out = pending.writer()?;
     let (_, bytes) = seal_plain(input, Path::new(""), recipients, out, options, progress)?;
     Ok(SealReport { bytes, sealed: pending.publish()?, ..SealReport::default() })
 }
