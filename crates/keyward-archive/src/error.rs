@@ -128,6 +128,12 @@ pub enum Error {
         /// The entry's path as the index has it.
         entry: Vec<u8>,
     },
+    /// The archive was read whole, and is not the one that was expected.
+    #[error("this is not the archive that was expected: the digest of its bytes is another one")]
+    Digest {
+        /// BLAKE3 of the bytes that were read.
+        found: [u8; 32],
+    },
     /// Nothing in the archive has this path.
     #[error("{} is not in the archive", Printable(.path))]
     NoEntry {

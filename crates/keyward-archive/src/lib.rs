@@ -9,6 +9,7 @@
 //! | [`Sealed`], [`Archive`] (`open`) | header, file key, stream, listing, some entries alone |
 //! | `extract`, `chain`, `staging` | a folder that nothing leaves, and that appears whole or not at all |
 //! | `tar`, `frames`, `index` | the three formats inside, each with its bounds |
+//! | `digest` | BLAKE3 of the whole, as its bytes pass |
 //! | `place` | where files live: today a local folder |
 //!
 //! ```
@@ -38,6 +39,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod chain;
+mod digest;
 mod entry;
 mod error;
 mod extract;
@@ -59,5 +61,6 @@ pub use open::{Archive, Index, MOST_INDEX_BYTES, Sealed};
 pub use place::{Overwrite, TEMPORARY_PREFIX};
 pub use progress::Progress;
 pub use seal::{
-    Notice, Noticed, SealOptions, SealReport, seal_stream, seal_stream_to, seal_tree, seal_tree_to,
+    Notice, Noticed, Prepared, SealOptions, SealReport, prepare_stream, prepare_tree, seal_stream,
+    seal_stream_to, seal_tree, seal_tree_to,
 };

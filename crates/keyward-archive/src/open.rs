@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use keyward_age::{FileKey, Header, OpenAt, OpenReader};
+use keyward_age::{FileKey, Header, NONCE_LEN, OpenAt, OpenReader};
 
+use crate::digest::{Digest, Digested};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::extract::{ExtractOptions, ExtractReport, Extraction};
@@ -28,8 +29,9 @@ use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
 use crate::frames::seek::Layout;
 use crate::index::{Entries, Summary, Totals};
-use crate::place::{Local, Named, Overwrite, Pending};
+use crate::place::{FromOffset, Local, Named, Overwrite, Pending};
 use crate::progress::Progress;
+use crate::seal::header_digest;
 use crate::staging::Staging;
 use crate::tar::BLOCK;
 use crate::tar::header::Member;
@@ -43,21 +45,29 @@ pub struct Sealed {
     path: PathBuf,
     place: Local,
     header: Header,
+    header_digest: [u8; 32],
 }
 
 impl Sealed {
-    /// Reads the header of an archive in a local file.
+    /// Reads the header of an archive in a local file, and the payload's nonce after it.
     ///
     /// # Errors
     /// [`Error::Missing`]; [`Error::NotAnArchive`] if it is no age file or no file at all;
-    /// [`Error::Age`] for a malformed header; [`Error::Io`].
+    /// [`Error::Age`] for a malformed header, or a file that ends there; [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let place = Local::open(path)?;
-        let header = Header::read(&mut BufReader::new(place.from(0))).map_err(|error| match error {
+        let mut start = BufReader::new(place.from(0));
+        let header = Header::read(&mut start).map_err(|error| match error {
             keyward_age::Error::NotAge => Error::NotAnArchive { path: path.to_path_buf() },
             other => Error::io(path, io::Error::from(other)),
         })?;
-        Ok(Self { path: path.to_path_buf(), place, header })
+        let mut nonce = [0; NONCE_LEN];
+        start.read_exact(&mut nonce).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::Age(keyward_age::Error::Truncated),
+            _ => Error::io(path, error),
+        })?;
+        let header_digest = header_digest(&header, &nonce);
+        Ok(Self { path: path.to_path_buf(), place, header, header_digest })
     }
 
     /// The age header, which tells whom the archive is sealed to.
@@ -75,9 +85,45 @@ impl Sealed {
         self.place.length()
     }
 
+    /// SHA-256 of the header's bytes and the payload's nonce, as [`SealReport::header`] has it.
+    ///
+    /// [`SealReport::header`]: crate::SealReport::header
+    pub fn header_digest(&self) -> [u8; 32] {
+        self.header_digest
+    }
+
+    /// BLAKE3 of the whole archive, as [`SealReport::blake3`] has it. All of it is read, without
+    /// any key; whether the chunks verify, only opening tells.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Interrupted`].
+    ///
+    /// [`SealReport::blake3`]: crate::SealReport::blake3
+    pub fn digest(&self, progress: &dyn Progress) -> Result<[u8; 32], Error> {
+        progress.found(0, self.size());
+        let mut hasher = blake3::Hasher::new();
+        let mut input = self.place.from(0);
+        let mut buffer = vec![0; FRAME];
+        loop {
+            if progress.stopped() {
+                return Err(Error::Interrupted);
+            }
+            let count = match input.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(|error| Error::io(&self.path, error))?,
+            };
+            if count == 0 {
+                return Ok(hasher.finalize().into());
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+            progress.done(0, count as u64);
+        }
+    }
+
     /// Takes the file key that a holder unwrapped from the header.
     pub fn unlock(self, key: FileKey) -> Archive {
-        Archive { path: self.path, place: self.place, header_length: self.header.len(), key }
+        let Self { path, place, header, .. } = self;
+        Archive { path, place, header, key, expected: None }
     }
 }
 
@@ -85,8 +131,10 @@ impl Sealed {
 pub struct Archive {
     path: PathBuf,
     place: Local,
-    header_length: usize,
+    header: Header,
     key: FileKey,
+    /// BLAKE3 of the whole archive.
+    expected: Option<[u8; 32]>,
 }
 
 /// The entries of an archive.
@@ -99,6 +147,13 @@ pub struct Index {
 }
 
 impl Archive {
+    /// Holds the archive to the digest of the whole, as [`Sealed::digest`] gives it. Whatever then
+    /// reads all of it ends in [`Error::Digest`] if the bytes read are not those; where only a part
+    /// is read, it has no effect.
+    pub fn expecting(self, blake3: [u8; 32]) -> Self {
+        Self { expected: Some(blake3), ..self }
+    }
+
     /// Extracts the tree, or what [`ExtractOptions::only`] names of it, into `destination`, which
     /// must be absent or an empty folder.
     ///
@@ -107,8 +162,8 @@ impl Archive {
     /// [`Error::DestinationNotEmpty`], [`Error::DestinationNotFolder`]; [`Error::NotATree`];
     /// [`Error::UnsafeEntry`], [`Error::Unsupported`] naming the entry; [`Error::Tar`],
     /// [`Error::Zstd`], [`Error::Index`], [`Error::IndexMismatch`]; [`Error::Age`] for a chunk that
-    /// does not verify; [`Error::Io`] naming the file; [`Error::Interrupted`]. After any of them
-    /// the destination is as it was.
+    /// does not verify; [`Error::Digest`]; [`Error::Io`] naming the file; [`Error::Interrupted`].
+    /// After any of them the destination is as it was.
     pub fn extract(
         &self,
         destination: &Path,
@@ -144,14 +199,15 @@ impl Archive {
     /// end is there, only success tells.
     ///
     /// # Errors
-    /// [`Error::Age`] for a chunk that does not verify; [`Error::Io`]; [`Error::Interrupted`].
+    /// [`Error::Age`] for a chunk that does not verify; [`Error::Digest`]; [`Error::Io`];
+    /// [`Error::Interrupted`].
     pub fn copy_to(
         &self,
         out: &mut dyn Write,
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<u64, Error> {
-        let mut reader = self.reader(threads)?;
+        let (mut reader, digest) = self.reader(threads)?;
         let mut bytes = 0;
         loop {
             if progress.stopped() {
@@ -170,6 +226,7 @@ impl Archive {
             bytes += count as u64;
             progress.done(0, count as u64);
         }
+        self.check(&digest)?;
         out.flush().map_err(|error| Error::io("", error))?;
         Ok(bytes)
     }
@@ -178,7 +235,7 @@ impl Archive {
     /// all of them are verified. Returns their number.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::Age`]; [`Error::Io`]; [`Error::Interrupted`].
+    /// [`Error::Exists`]; [`Error::Age`]; [`Error::Digest`]; [`Error::Io`]; [`Error::Interrupted`].
     pub fn copy_to_file(
         &self,
         path: &Path,
@@ -264,22 +321,40 @@ impl Archive {
         Ok(false)
     }
 
-    fn reader(&self, threads: usize) -> Result<Plain, Error> {
+    /// All decrypted bytes, and what will be the digest of the archive when they are read.
+    fn reader(&self, threads: usize) -> Result<(Plain, Digest), Error> {
         let threads = if threads == 0 { ExtractOptions::default().threads } else { threads };
-        let from = BufReader::with_capacity(1 << 18, self.place.from(self.header_length as u64));
-        OpenReader::new(from, &self.key, threads.min(8))
-            .map_err(|error| Error::io(&self.path, io::Error::from(error)))
+        let from = self.place.from(self.header.len() as u64);
+        let from = match self.expected {
+            Some(_) => Digested::new(from, self.header.as_bytes()),
+            None => Digested::not(from),
+        };
+        let digest = from.digest();
+        let from = BufReader::with_capacity(1 << 18, from);
+        let reader = OpenReader::new(from, &self.key, threads.min(8))
+            .map_err(|error| Error::io(&self.path, io::Error::from(error)))?;
+        Ok((reader, digest))
+    }
+
+    /// Holds what was read to the digest that is expected.
+    fn check(&self, digest: &Digest) -> Result<(), Error> {
+        let Some(expected) = self.expected else { return Ok(()) };
+        match digest.get() {
+            Some(found) if found == expected => Ok(()),
+            Some(found) => Err(Error::Digest { found }),
+            None => Err(Error::io(&self.path, io::Error::from(io::ErrorKind::UnexpectedEof))),
+        }
     }
 
     /// Random access; the last chunk is verified.
     fn anywhere(&self) -> Result<OpenAt<&Local>, Error> {
-        OpenAt::new(&self.place, self.header_length, &self.key)
+        OpenAt::new(&self.place, self.header.len(), &self.key)
             .map_err(|error| Error::io(&self.path, io::Error::from(error)))
     }
 
     /// Looks at the first bytes: a tar, a tar in zstd, or neither.
-    fn sniff(&self, threads: usize) -> Result<Tarred, Error> {
-        let mut reader = self.reader(threads)?;
+    fn sniff(&self, threads: usize) -> Result<(Tarred, Digest), Error> {
+        let (mut reader, digest) = self.reader(threads)?;
         let mut start = Vec::with_capacity(BLOCK);
         (&mut reader)
             .take(BLOCK as u64)
@@ -291,7 +366,7 @@ impl Archive {
         }
         let stream = io::Cursor::new(start).chain(reader);
         if !zstd {
-            return Ok(Tarred::Plain(Box::new(stream)));
+            return Ok((Tarred::Plain(Box::new(stream)), digest));
         }
         let mut unframe = Unframe::new(stream)?;
         // The first block tells whether it is a tar that was compressed.
@@ -308,14 +383,14 @@ impl Archive {
         if !tar {
             return Err(Error::NotATree { path: self.path.clone() });
         }
-        Ok(Tarred::Zstd(block, Box::new(unframe)))
+        Ok((Tarred::Zstd(block, Box::new(unframe)), digest))
     }
 
     /// Decrypts and decompresses in another thread while `work` reads the tar. Returns the summary
     /// of the index, if there was one, when the whole stream has been read and verified.
     fn with_tar(
         &self,
-        tarred: Tarred,
+        (tarred, digest): (Tarred, Digest),
         work: impl FnOnce(&mut Pieces) -> Result<(), Error>,
     ) -> Result<Option<Summary>, Error> {
         let worked = thread::scope(|scope| {
@@ -324,7 +399,9 @@ impl Archive {
             scope.spawn(move || tarred.pump(&send, &used));
             let mut pieces = Pieces { pieces, used: give_back, piece: Vec::new(), at: 0, end: None };
             work(&mut pieces)?;
-            pieces.end()
+            let index = pieces.end()?;
+            self.check(&digest)?;
+            Ok(index)
         });
         worked.map_err(|error| self.named(error))
     }
@@ -340,7 +417,7 @@ impl Archive {
     }
 }
 
-type Plain = OpenReader<BufReader<crate::place::FromOffset>>;
+type Plain = OpenReader<BufReader<Digested<FromOffset>>>;
 type Stream = io::Chain<io::Cursor<Vec<u8>>, Plain>;
 
 /// The stream inside an archive that holds a tree.

@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use keyward_age::{Recipient, SealWriter};
+use keyward_age::{Header, NONCE_LEN, Recipient, SealWriter};
 use rustix::fs::{FileType, Stat, fstat};
+use sha2::{Digest, Sha256};
 
+use crate::digest::Digesting;
 use crate::entry::{Entry, Kind, Time};
 use crate::error::Error;
 use crate::extract::leads_out;
@@ -59,6 +61,10 @@ pub struct SealReport {
     pub bytes: u64,
     /// Size of the archive, in bytes.
     pub sealed: u64,
+    /// SHA-256 of the age header's bytes and the payload's nonce (16 bytes) after it.
+    pub header: [u8; 32],
+    /// BLAKE3 of the whole archive.
+    pub blake3: [u8; 32],
     /// What somebody should know of, in the order of the walk; at most 1,000 are kept.
     pub notices: Vec<Notice>,
     /// Notices that were not kept.
@@ -94,6 +100,32 @@ pub enum Noticed {
 /// Notices kept in a report.
 const MOST_NOTICES: usize = 1000;
 
+/// An archive that is complete but has no name yet. Dropped, it is gone.
+///
+/// What speaks of the archive, as a receipt does, can be written from [`report`](Self::report)
+/// before the archive appears.
+pub struct Prepared {
+    pending: Pending,
+    report: SealReport,
+}
+
+impl Prepared {
+    /// What was sealed.
+    pub fn report(&self) -> &SealReport {
+        &self.report
+    }
+
+    /// Makes the archive durable and gives it its name.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if the name was taken meanwhile; [`Error::Io`]. After any of them there is
+    /// no new file.
+    pub fn publish(self) -> Result<SealReport, Error> {
+        self.pending.publish()?;
+        Ok(self.report)
+    }
+}
+
 /// Seals folders and files into the new file `destination`. A single file is sealed as it is;
 /// anything else becomes a tar in zstd frames with an index, each source under its own name.
 ///
@@ -108,13 +140,26 @@ pub fn seal_tree(
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
+    prepare_tree(sources, recipients, destination, options, progress)?.publish()
+}
+
+/// Seals like [`seal_tree`], up to the point where the archive would get its name.
+///
+/// # Errors
+/// As [`seal_tree`].
+pub fn prepare_tree(
+    sources: &[PathBuf],
+    recipients: &[Recipient],
+    destination: &Path,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<Prepared, Error> {
     let sources = resolve(sources)?;
     let pending = Pending::create(destination, options.overwrite)?;
     let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
     let own = Some(pending.identity()?);
-    let (_, mut report) = seal_sources(&sources, recipients, out, own, options, progress)?;
-    report.sealed = pending.publish()?;
-    Ok(report)
+    let (_, report) = seal_sources(&sources, recipients, out, own, options, progress)?;
+    Ok(Prepared { pending, report })
 }
 
 /// Seals folders and files like [`seal_tree`], into a writer that the caller owns.
@@ -128,15 +173,7 @@ pub fn seal_tree_to<W: Write + Send>(
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<(W, SealReport), Error> {
-    let (out, report) = seal_sources(
-        &resolve(sources)?,
-        recipients,
-        Counted { inner: out, count: 0 },
-        None,
-        options,
-        progress,
-    )?;
-    Ok((out.inner, SealReport { sealed: out.count, ..report }))
+    seal_sources(&resolve(sources)?, recipients, out, None, options, progress)
 }
 
 /// Seals a stream as it is into the new file `destination`.
@@ -150,10 +187,24 @@ pub fn seal_stream(
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
+    prepare_stream(input, recipients, destination, options, progress)?.publish()
+}
+
+/// Seals like [`seal_stream`], up to the point where the archive would get its name.
+///
+/// # Errors
+/// As [`seal_stream`].
+pub fn prepare_stream(
+    input: &mut dyn Read,
+    recipients: &[Recipient],
+    destination: &Path,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<Prepared, Error> {
     let pending = Pending::create(destination, options.overwrite)?;
     let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
-    let (_, bytes) = seal_plain(input, Path::new(""), recipients, out, options, progress)?;
-    Ok(SealReport { bytes, sealed: pending.publish()?, ..SealReport::default() })
+    let (_, report) = seal_stream_to(input, recipients, out, options, progress)?;
+    Ok(Prepared { pending, report })
 }
 
 /// Seals a stream as it is into a writer that the caller owns.
@@ -167,9 +218,7 @@ pub fn seal_stream_to<W: Write + Send>(
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<(W, SealReport), Error> {
-    let out = Counted { inner: out, count: 0 };
-    let (out, bytes) = seal_plain(input, Path::new(""), recipients, out, options, progress)?;
-    Ok((out.inner, SealReport { bytes, sealed: out.count, ..SealReport::default() }))
+    seal_plain(input, Path::new(""), recipients, out, options, progress)
 }
 
 fn resolve(sources: &[PathBuf]) -> Result<Vec<Source>, Error> {
@@ -188,10 +237,26 @@ fn sealing<W: Write + Send>(
     recipients: &[Recipient],
     out: W,
     options: &SealOptions,
-) -> Result<SealWriter<W>, Error> {
+) -> Result<SealWriter<Digesting<W>>, Error> {
     let threads = options.threads.clamp(1, 8);
-    SealWriter::new(recipients, out, keyward_age::SealOptions { threads })
+    SealWriter::new(recipients, Digesting::new(out), keyward_age::SealOptions { threads })
         .map_err(|error| Error::io("", io::Error::from(error)))
+}
+
+/// Ends the sealing, and adds to the report what is known then.
+fn sealed<W: Write + Send>(
+    writer: SealWriter<Digesting<W>>,
+    report: SealReport,
+) -> Result<(W, SealReport), Error> {
+    let header = header_digest(writer.header(), writer.payload_nonce());
+    let out = writer.finish().map_err(|error| Error::io("", io::Error::from(error)))?;
+    let (out, sealed, blake3) = out.finish();
+    Ok((out, SealReport { sealed, header, blake3, ..report }))
+}
+
+/// What tells one archive's beginning from every other's.
+pub(crate) fn header_digest(header: &Header, nonce: &[u8; NONCE_LEN]) -> [u8; 32] {
+    Sha256::new().chain_update(header.as_bytes()).chain_update(nonce).finalize().into()
 }
 
 fn seal_sources<W: Write + Send>(
@@ -208,9 +273,8 @@ fn seal_sources<W: Write + Send>(
         let mut file = File::open(&single.given).map_err(|error| Error::io(&single.given, error))?;
         let before = fstat(&file).map_err(|error| Error::io(&single.given, error))?;
         progress.found(0, before.st_size as u64);
-        let (out, bytes) = seal_plain(&mut file, &single.given, recipients, out, options, progress)?;
+        let (out, mut report) = seal_plain(&mut file, &single.given, recipients, out, options, progress)?;
         let after = fstat(&file).map_err(|error| Error::io(&single.given, error))?;
-        let mut report = SealReport { bytes, ..SealReport::default() };
         if changed(&before, &after) {
             report.notice(&single.name, Noticed::Changed);
         }
@@ -222,12 +286,11 @@ fn seal_sources<W: Write + Send>(
         if progress.wants_total() {
             scope.spawn(|| count(sources, progress, &end));
         }
-        let sealed = write_tree(sources, writer, own, options, progress);
+        let written = write_tree(sources, writer, own, options, progress);
         end.store(true, Ordering::Relaxed);
-        sealed
+        written
     })?;
-    let out = writer.finish().map_err(|error| Error::io("", io::Error::from(error)))?;
-    Ok((out, report))
+    sealed(writer, report)
 }
 
 fn seal_plain<W: Write + Send>(
@@ -237,7 +300,7 @@ fn seal_plain<W: Write + Send>(
     out: W,
     options: &SealOptions,
     progress: &dyn Progress,
-) -> Result<(W, u64), Error> {
+) -> Result<(W, SealReport), Error> {
     let mut writer = sealing(recipients, out, options)?;
     let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
@@ -256,8 +319,7 @@ fn seal_plain<W: Write + Send>(
         bytes += count as u64;
         progress.done(0, count as u64);
     }
-    let out = writer.finish().map_err(|error| Error::io("", io::Error::from(error)))?;
-    Ok((out, bytes))
+    sealed(writer, SealReport { bytes, ..SealReport::default() })
 }
 
 /// Writes the sources as tar in frames with index and seek table.
@@ -427,23 +489,5 @@ impl SealReport {
         } else {
             self.more_notices += 1;
         }
-    }
-}
-
-/// Counts what passes.
-struct Counted<W> {
-    inner: W,
-    count: u64,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.count += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }

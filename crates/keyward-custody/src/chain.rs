@@ -14,13 +14,15 @@ use crate::{
     Pins, PublicKey, Sealer, Signature, SignatureError, Statement, VaultFiles,
 };
 
-/// Whom an archive is sealed to; displayed as `alice` or `epoch 2`.
+/// Whom an archive is sealed to; displayed as `alice`, `epoch 2` or `its own key`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SealedTo {
     /// A direct holder.
     Holder(Name),
     /// The epoch of this number.
     Epoch(u32),
+    /// A key that this archive alone has.
+    OwnKey,
 }
 
 impl fmt::Display for SealedTo {
@@ -28,6 +30,7 @@ impl fmt::Display for SealedTo {
         match self {
             SealedTo::Holder(name) => name.fmt(f),
             SealedTo::Epoch(number) => f.pad(&format!("epoch {number}")),
+            SealedTo::OwnKey => f.pad("its own key"),
         }
     }
 }

@@ -39,6 +39,7 @@ mod key;
 mod key_file;
 mod name;
 mod numbers;
+mod own_key;
 mod paper;
 mod passphrase;
 mod pending;
@@ -78,6 +79,7 @@ pub use key::PublicKey;
 pub use key_file::{KeyFile, KeyId, Leaf, Share, SharePath};
 pub use name::Name;
 pub use numbers::{Numbers, Sequence};
+pub use own_key::{OwnKey, own_key_suffix};
 pub use paper::{PAPER_WORDS, Paper, Sheet, SheetFacts};
 pub use passphrase::{
     PASSPHRASE_BITS, PASSPHRASE_WORK, check_passphrase, first_identity, generate_passphrase, identity_file,
