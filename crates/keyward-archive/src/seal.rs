@@ -32,7 +32,7 @@ use crate::frames::write::{Blocks, compress};
 use crate::holes;
 use crate::index::Recorder;
 use crate::owners::Owners;
-use crate::place::{Named, Overwrite, Pending};
+use crate::place::{Overwrite, Pending, Place};
 use crate::progress::Progress;
 use crate::tar::header::{Member, encode};
 use crate::tar::sparse::{self, Span};
@@ -166,7 +166,7 @@ impl Prepared {
 pub fn seal_tree(
     sources: &[PathBuf],
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
@@ -180,14 +180,14 @@ pub fn seal_tree(
 pub fn prepare_tree(
     sources: &[PathBuf],
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<Prepared, Error> {
     let sources = resolve(sources)?;
-    let pending = Pending::create(destination, options.overwrite)?;
-    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
-    let own = Some(pending.identity()?);
+    let mut pending = Pending::create(&destination.into(), options.overwrite)?;
+    let out = pending.writer()?;
+    let own = pending.identity()?;
     let (_, report) = seal_sources(&sources, recipients, out, own, options, progress)?;
     Ok(Prepared { pending, report })
 }
@@ -213,7 +213,7 @@ pub fn seal_tree_to<W: Write + Send>(
 pub fn seal_stream(
     input: &mut dyn Read,
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
@@ -227,12 +227,12 @@ pub fn seal_stream(
 pub fn prepare_stream(
     input: &mut dyn Read,
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<Prepared, Error> {
-    let pending = Pending::create(destination, options.overwrite)?;
-    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
+    let mut pending = Pending::create(&destination.into(), options.overwrite)?;
+    let out = pending.writer()?;
     let (_, report) = seal_stream_to(input, recipients, out, options, progress)?;
     Ok(Prepared { pending, report })
 }
