@@ -129,6 +129,8 @@ pub(crate) struct Records {
     version: [Option<u64>; 2],
     builder: Builder,
     seen: bool,
+    /// Spans are out of order, overlap, or are too many. By now the file has no name yet.
+    wrong: bool,
 }
 
 /// Where the map of a member is.
@@ -150,10 +152,12 @@ impl Records {
             b"realsize" | b"size" => self.size = Some(decimal(value)?),
             b"major" => self.version[0] = Some(decimal(value)?),
             b"minor" => self.version[1] = Some(decimal(value)?),
-            b"offset" | b"numbytes" => self.builder.push(decimal(value)?)?,
+            b"offset" | b"numbytes" => self.number(decimal(value)?),
             b"map" if value.is_empty() => {}
             b"map" => {
-                value.split(|byte| *byte == b',').try_for_each(|value| self.builder.push(decimal(value)?))?
+                for value in value.split(|byte| *byte == b',') {
+                    self.number(decimal(value)?);
+                }
             }
             // How many spans there are is plain from the spans.
             b"numblocks" => {}
@@ -162,9 +166,17 @@ impl Records {
         Some(())
     }
 
+    fn number(&mut self, value: u64) {
+        self.wrong |= self.builder.push(value).is_none();
+    }
+
+    /// Where the map is; `None` if it cannot be one, or is of a form that is not known.
     pub(crate) fn told(self) -> Option<Told> {
         if !self.seen {
             return Some(Told::Plain);
+        }
+        if self.wrong {
+            return None;
         }
         let size = self.size?;
         match self.version {

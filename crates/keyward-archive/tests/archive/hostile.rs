@@ -15,11 +15,11 @@ use crate::support::*;
 pub(crate) struct Tar(pub(crate) Vec<u8>);
 
 impl Tar {
-    fn entry(self, kind: EntryType, path: &str, link: &str, contents: &[u8]) -> Self {
+    pub(crate) fn entry(self, kind: EntryType, path: &str, link: &str, contents: &[u8]) -> Self {
         self.header(kind, path, link, contents.len() as u64, contents, |_| {})
     }
 
-    fn header(
+    pub(crate) fn header(
         mut self,
         kind: EntryType,
         path: &str,
@@ -62,12 +62,32 @@ impl Tar {
     }
 
     pub(crate) fn pax(self, key: &str, value: &[u8]) -> Self {
+        self.records(&[(key, value)])
+    }
+
+    /// A pax header with these records.
+    pub(crate) fn records(self, records: &[(&str, &[u8])]) -> Self {
+        let records: Vec<u8> = records.iter().flat_map(|(key, value)| Self::record(key, value)).collect();
+        self.entry(EntryType::XHeader, "pax", "", &records)
+    }
+
+    fn record(key: &str, value: &[u8]) -> Vec<u8> {
         let mut length = key.len() + value.len() + 4;
         while length != length.to_string().len() + key.len() + value.len() + 3 {
             length += 1;
         }
-        let record = [format!("{length} {key}=").as_bytes(), value, b"\n"].concat();
-        self.entry(EntryType::XHeader, "pax", "", &record)
+        [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
+    }
+
+    /// Sets a byte of the last header, and its checksum again.
+    pub(crate) fn change(mut self, at: usize, byte: u8) -> Self {
+        let start = self.0.len() - 1024;
+        self.0[start + at] = byte;
+        let header = &mut self.0[start..start + 512];
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        self
     }
 
     pub(crate) fn owned(self, path: &str, uid: u64, gid: u64, user: &str, group: &str) -> Self {
@@ -87,7 +107,7 @@ impl Tar {
 
 /// Opens a tar plain and compressed, into a folder that is absent and one that is there, and tells
 /// the error; checks that nothing came of it.
-fn refused(tar: &[u8]) -> Error {
+pub(crate) fn refused(tar: &[u8]) -> Error {
     let mut last = None;
     for compress in [false, true] {
         for there in [false, true] {
