@@ -184,9 +184,61 @@ pub struct SealArgs {
     /// The zstd level of a folder.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
+    #[command(flatten)]
+    pub tree: TreeArgs,
     /// Print a JSON report on standard output.
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TreeArgs {
+    /// Leave out what matches, as gitignore's patterns do, relative to each SRC; `!PATTERN` keeps it.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out what matches the patterns in this file, one a line; those of --exclude come after them.
+    #[arg(long, value_name = "FILE")]
+    pub exclude_from: Vec<PathBuf>,
+    /// Leave out what the `.keywardignore`, `.ignore` and `.gitignore` files in the folders name.
+    #[arg(long)]
+    pub ignore_files: bool,
+    /// Leave out what is in folders with a valid `CACHEDIR.TAG`, but for that file.
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Leave out what is in folders on another file system than SRC.
+    #[arg(short = 'x', long)]
+    pub one_file_system: bool,
+    /// Seal extended attributes and POSIX ACLs: those of users, or all that can be read.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "user"
+    )]
+    pub xattrs: Option<Xattrs>,
+    /// Pad the archive of a folder, so that its size tells little; it grows by 12 % at most.
+    #[arg(long)]
+    pub pad: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Xattrs {
+    /// `user.…` and POSIX ACLs.
+    User,
+    /// Those of the system too, such as `security.…` and `trusted.…`; for root.
+    All,
+}
+
+impl Xattrs {
+    /// What an option asks for.
+    pub fn attributes(asked: Option<Self>) -> keyward_archive::Attributes {
+        match asked {
+            None => keyward_archive::Attributes::None,
+            Some(Self::User) => keyward_archive::Attributes::User,
+            Some(Self::All) => keyward_archive::Attributes::All,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -221,9 +273,19 @@ pub struct OpenArgs {
     /// Make symbolic links whose targets lie outside DIR, instead of refusing the archive; none is followed.
     #[arg(long)]
     pub links_out: bool,
-    /// Give files to the owners that the archive names, by number; for root.
+    /// Give files to the owners that the archive names, by name where it is known here, else by number; for
+    /// root.
     #[arg(long)]
     pub owners: bool,
+    /// Set extended attributes and POSIX ACLs: those of users, or all that we may set.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "user"
+    )]
+    pub xattrs: Option<Xattrs>,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }

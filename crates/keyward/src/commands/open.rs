@@ -6,7 +6,7 @@ use std::path::Path;
 
 use keyward_archive::{Archive, ExtractOptions, Overwrite, Printable, Sealed};
 
-use crate::cli::{OpenArgs, UnlockArgs};
+use crate::cli::{OpenArgs, UnlockArgs, Xattrs};
 use crate::commands::open_many;
 use crate::interrupt::LongStep;
 use crate::report::{Failure, Kind, Result, archive_failure};
@@ -67,6 +67,12 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
                     ui::count(report.set_id_dropped, "permission was", "permissions were")
                 ));
             }
+            if report.attributes_dropped > 0 {
+                lines.push(format!(
+                    "{} not set: this file system or our rights do not allow it, or nobody of that name is here.",
+                    ui::count(report.attributes_dropped, "attribute was", "attributes were")
+                ));
+            }
             lines
         }),
         (None, Some(_)) if to_stdout => {
@@ -103,6 +109,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
 pub fn extract_options(args: &OpenArgs) -> ExtractOptions {
     ExtractOptions {
         owners: args.owners,
+        attributes: Xattrs::attributes(args.xattrs),
         keep_links_out: args.links_out,
         only: args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
         ..ExtractOptions::default()

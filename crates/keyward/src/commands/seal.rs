@@ -3,9 +3,11 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use keyward_archive::{Noticed, Overwrite, Printable, SealOptions, SealReport, seal_stream, seal_tree};
+use keyward_archive::{
+    Filter, Noticed, Overwrite, Printable, SealOptions, SealReport, seal_stream, seal_tree,
+};
 
-use crate::cli::SealArgs;
+use crate::cli::{SealArgs, TreeArgs, Xattrs};
 use crate::interrupt::LongStep;
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
@@ -28,6 +30,9 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     let recipients = vault.recipients();
     let options = SealOptions {
         level: args.level,
+        filter: filter(&args.tree)?,
+        attributes: Xattrs::attributes(args.tree.xattrs),
+        pad: args.tree.pad,
         overwrite: if args.force { Overwrite::Replace } else { Overwrite::Refuse },
         ..SealOptions::default()
     };
@@ -64,6 +69,9 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     bar.finish();
     let report = sealed.map_err(|error| archive_failure(&shown, SAFE, error))?;
     notices(ui, &report);
+    if report.excluded > 0 {
+        ui.say(format!("Left out, as asked: {}.", ui::count(report.excluded, "name", "names")));
+    }
     let what = match report.entries {
         0 => ui::bytes(report.bytes),
         entries => format!("{}, {}", ui::count(entries, "entry", "entries"), ui::bytes(report.bytes)),
@@ -74,6 +82,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
             "archive": args.output.to_string_lossy(),
             "entries": report.entries,
             "bytes": report.bytes,
+            "excluded": report.excluded,
             "sealed_bytes": report.sealed,
             "vault": vault.id(),
             "generation": vault.generation(),
@@ -83,6 +92,21 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
             .map_err(|e| Failure::io("Writing to", Path::new("standard output"), &e))?;
     }
     Ok(())
+}
+
+/// What is left out. Patterns given on the command line come after those of files, so they win.
+fn filter(args: &TreeArgs) -> Result<Filter> {
+    let mut files = Vec::new();
+    for path in &args.exclude_from {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::io("Reading", path, &error))?;
+        files.push(text);
+    }
+    let patterns = files.iter().flat_map(|text| text.lines()).chain(args.exclude.iter().map(String::as_str));
+    let mut filter = Filter::new(patterns).map_err(|error| archive_failure("", SAFE, error))?;
+    filter.ignore_files = args.ignore_files;
+    filter.caches = args.exclude_caches;
+    filter.one_file_system = args.one_file_system;
+    Ok(filter)
 }
 
 fn notices(ui: Ui, report: &SealReport) {
@@ -95,6 +119,15 @@ fn notices(ui: Ui, report: &SealReport) {
             Noticed::Special(kind) => format!("{path} is a {kind}; it is not in the archive."),
             Noticed::LinkOut => {
                 format!("{path} is a link that leads out of the tree; opening it needs --links-out.")
+            }
+            Noticed::Elsewhere => {
+                format!("{path} is on another file system; what is in it is not in the archive.")
+            }
+            Noticed::IgnoreFile => {
+                format!("{path} has a line that is no pattern, or cannot be read; its other lines count.")
+            }
+            Noticed::Attributes => {
+                format!("{path} has more extended attributes than fit; some are not in the archive.")
             }
             _ => format!("{path} is not in the archive as it was."),
         });
