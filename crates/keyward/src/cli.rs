@@ -196,6 +196,13 @@ pub struct OpenArgs {
     /// Unpack these alone, by their paths as `ls` shows them; a folder with all that is in it.
     #[arg(value_name = "PATH", requires = "directory", conflicts_with = "output")]
     pub paths: Vec<PathBuf>,
+    /// Open every archive (`*.age`) that is in this folder, each into a folder of its own in DIR. Archives that have one there
+    /// already are passed over, so an interrupted run goes on where it stopped.
+    #[arg(long, requires = "directory", conflicts_with = "paths")]
+    pub all: bool,
+    /// Open this archive as well, each into a folder of its own in DIR; may be given several times.
+    #[arg(long, value_name = "ARCHIVE", requires = "directory", conflicts_with = "paths")]
+    pub also: Vec<PathBuf>,
     /// Unpack into this folder, which is absent or empty.
     #[arg(
         short = 'C',
@@ -254,6 +261,10 @@ pub struct UnlockArgs {
     /// Use a PIN from a file or variable even when it is the token's last try.
     #[arg(long)]
     pub last_try: bool,
+    /// Open the epoch of the archive with the tokens that are here: fewer touches for many archives, and every archive of
+    /// that epoch could be opened with what is in memory until the run ends.
+    #[arg(long)]
+    pub through_epoch: bool,
     #[command(flatten)]
     pub with: WithArgs,
 }

@@ -8,6 +8,7 @@ pub mod init;
 pub mod key;
 pub mod ls;
 pub mod open;
+pub mod open_many;
 pub mod recover;
 pub mod reseal;
 pub mod revoke;

@@ -7,6 +7,7 @@ use std::path::Path;
 use keyward_archive::{Archive, ExtractOptions, Overwrite, Printable, Sealed};
 
 use crate::cli::{OpenArgs, UnlockArgs};
+use crate::commands::open_many;
 use crate::interrupt::LongStep;
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
@@ -20,6 +21,9 @@ const SAFE: &str = "Nothing was written.";
 /// # Errors
 /// Those of unlocking; an archive that is not verified to its end; a destination that exists.
 pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
+    if args.all || !args.also.is_empty() {
+        return open_many::run(ui, vault, &args);
+    }
     let what = args.archive.display().to_string();
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
     // What is refused anyway is refused before anybody enters a PIN.
@@ -39,41 +43,32 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
     let bar = ui.progress();
     let step = LongStep::begin();
     let done = match (&args.directory, &args.output) {
-        (Some(directory), _) => {
-            let options = ExtractOptions {
-                owners: args.owners,
-                keep_links_out: args.links_out,
-                only: args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
-                ..ExtractOptions::default()
-            };
-            archive.extract(directory, &options, &bar).map(|report| {
-                let tops: Vec<String> = report
-                    .tops
-                    .iter()
-                    .take(3)
-                    .map(|top| format!("{}/{}", directory.display(), Printable(top)))
-                    .collect();
-                let into =
-                    if tops.is_empty() { directory.display().to_string() } else { ui::list(&tops, "and") };
-                let mut lines = vec![format!(
-                    "Opened into {into}: {}, {}. {}",
-                    ui::count(report.entries, "entry", "entries"),
-                    ui::bytes(report.bytes),
-                    if args.paths.is_empty() || !report.indexed {
-                        "Every chunk was verified."
-                    } else {
-                        "Every chunk that was read was verified."
-                    }
-                )];
-                if report.set_id_dropped > 0 {
-                    lines.push(format!(
-                        "{} left off (setuid or setgid).",
-                        ui::count(report.set_id_dropped, "permission was", "permissions were")
-                    ));
+        (Some(directory), _) => archive.extract(directory, &extract_options(&args), &bar).map(|report| {
+            let tops: Vec<String> = report
+                .tops
+                .iter()
+                .take(3)
+                .map(|top| format!("{}/{}", directory.display(), Printable(top)))
+                .collect();
+            let into = if tops.is_empty() { directory.display().to_string() } else { ui::list(&tops, "and") };
+            let mut lines = vec![format!(
+                "Opened into {into}: {}, {}. {}",
+                ui::count(report.entries, "entry", "entries"),
+                ui::bytes(report.bytes),
+                if args.paths.is_empty() || !report.indexed {
+                    "Every chunk was verified."
+                } else {
+                    "Every chunk that was read was verified."
                 }
-                lines
-            })
-        }
+            )];
+            if report.set_id_dropped > 0 {
+                lines.push(format!(
+                    "{} left off (setuid or setgid).",
+                    ui::count(report.set_id_dropped, "permission was", "permissions were")
+                ));
+            }
+            lines
+        }),
         (None, Some(_)) if to_stdout => {
             if io::stdout().is_terminal() {
                 return Err(Failure::new(
@@ -102,6 +97,16 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
         ui.say(line);
     }
     Ok(())
+}
+
+/// What is asked of the extraction.
+pub fn extract_options(args: &OpenArgs) -> ExtractOptions {
+    ExtractOptions {
+        owners: args.owners,
+        keep_links_out: args.links_out,
+        only: args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
+        ..ExtractOptions::default()
+    }
 }
 
 /// An archive, unlocked by who is here.

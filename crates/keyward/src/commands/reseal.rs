@@ -10,10 +10,11 @@ use keyward_archive::{Overwrite, SealOptions, seal_stream};
 use crate::cli::ResealArgs;
 use crate::commands::open::sealed;
 use crate::interrupt::LongStep;
+use crate::opening::Opener;
 use crate::report::{Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{attested, opening, vault_folder};
+use crate::{attested, vault_folder};
 
 const SAFE: &str = "The archive is as it was.";
 
@@ -26,10 +27,11 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
     let vault = vault_folder::open_trusted(ui, &state, vault)?;
     vault.check_expiry_for_sealing(ui)?;
     attested::check_all(vault.verified())?;
+    let opener = Opener::new(ui, &state, Some(&vault), &args.unlock)?;
     for path in &args.archives {
         let what = path.display().to_string();
         let sealed = sealed(path)?;
-        let key = opening::file_key(ui, &state, Some(&vault), sealed.header(), &what, &args.unlock)?;
+        let key = opener.file_key(sealed.header(), &what, None)?;
         let archive = sealed.unlock(key);
         let options = SealOptions { overwrite: Overwrite::Replace, ..SealOptions::default() };
         let bar = ui.progress();
