@@ -14,7 +14,7 @@
 
 mod pick;
 
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::extract::{ExtractOptions, ExtractReport, Extraction};
 use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
-use crate::frames::seek::Layout;
+use crate::frames::seek::{Ahead, Layout};
 use crate::index::{Entries, Summary, Totals};
 use crate::place::{Object, Overwrite, Pending, Place, Sequential};
 use crate::progress::Progress;
@@ -545,6 +545,6 @@ impl Read for Pieces {
 }
 
 /// Finds the index by the seek table at the end; `None` if the stream does not end like one of ours.
-fn find_index<R: Read + Seek>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
+fn find_index<R: Ahead>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
     Layout::find(stream)?.map(|layout| layout.index(stream)).transpose()
 }
