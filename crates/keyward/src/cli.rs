@@ -16,7 +16,7 @@ use crate::present::With;
     version,
     about = "Keeps the keys that open your cloud data on hardware tokens that you hold.",
     after_help = "Exit codes: 0 done · 1 other · 2 usage · 3 nothing found · 4 PIN · 5 touch · 6 token removed or busy\n\
-                  7 not verified · 8 not a holder · 9 refused for safety · 10 files · 130 interrupted",
+                  7 not verified · 8 not a holder · 9 refused for safety · 10 files or store · 130 interrupted",
     max_term_width = 100
 )]
 pub struct Cli {
@@ -175,12 +175,20 @@ pub struct SealArgs {
     /// Files or folders to seal; `-` is standard input.
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
-    /// Where the archive goes. It appears there only when it is complete.
+    /// Where the archive goes: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY. It appears there only
+    /// when it is complete.
     #[arg(short, long, value_name = "DEST")]
     pub output: PathBuf,
     /// Replace what stands at DEST.
     #[arg(long)]
     pub force: bool,
+    /// Keep the sealed bytes until they are in the store, and go on with the upload that a killed run of the same
+    /// command left.
+    #[arg(long)]
+    pub resume: bool,
+    /// Keep them in this folder; else beside this host's state.
+    #[arg(long, value_name = "DIR", requires = "resume")]
+    pub spool: Option<PathBuf>,
     /// The zstd level of a folder.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
@@ -243,7 +251,7 @@ impl Xattrs {
 
 #[derive(Debug, Args)]
 pub struct OpenArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// Unpack these alone, by their paths as `ls` shows them; a folder with all that is in it.
     #[arg(value_name = "PATH", requires = "directory", conflicts_with = "output")]
@@ -292,7 +300,7 @@ pub struct OpenArgs {
 
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// Show kind, mode, size and time as well.
     #[arg(short, long)]
@@ -305,7 +313,7 @@ pub struct LsArgs {
 
 #[derive(Debug, Args)]
 pub struct CatArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// The file's path inside the archive, as `ls` shows it.
     #[arg(value_name = "PATH")]

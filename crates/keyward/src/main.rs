@@ -21,6 +21,7 @@ mod interrupt;
 mod opening;
 mod papers;
 mod pin;
+mod places;
 mod present;
 mod proving;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::interrupt::LongStep;
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{opening, vault_folder};
+use crate::{opening, places, vault_folder};
 
 const SAFE: &str = "Nothing was written.";
 
@@ -141,9 +141,10 @@ pub fn sealed(path: &Path) -> Result<Sealed> {
         )
         .hint("Name the sealed file."));
     }
-    Sealed::open(path).map_err(|error| {
+    let place = places::place(&State::find()?, path)?;
+    Sealed::open(&place).map_err(|error| {
         let failure = archive_failure(&path.display().to_string(), SAFE, error);
-        if is_armored(path) {
+        if place.path().is_some_and(is_armored) {
             return failure
                 .fact("It is an age file in ASCII armor, whose chunks cannot be found without reading all of it.")
                 .hint(format!("Take the armor off: grep -v -e ----- {} | base64 -d >FILE", path.display()));

@@ -14,7 +14,7 @@ use crate::opening::Opener;
 use crate::report::{Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{attested, vault_folder};
+use crate::{attested, places, vault_folder};
 
 const SAFE: &str = "The archive is as it was.";
 
@@ -30,6 +30,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
     let opener = Opener::new(ui, &state, Some(&vault), &args.unlock)?;
     for path in &args.archives {
         let what = path.display().to_string();
+        let place = places::place(&state, path)?;
         let sealed = sealed(path)?;
         let key = opener.file_key(sealed.header(), &what, None)?;
         let archive = sealed.unlock(key);
@@ -48,7 +49,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
                 copied
             });
             let mut checked = Checked { plain, copy: Some(copy) };
-            seal_stream(&mut checked, &vault.recipients(), path, &options, &bar)
+            seal_stream(&mut checked, &vault.recipients(), &place, &options, &bar)
         });
         drop(step);
         bar.finish();

@@ -12,7 +12,7 @@ use crate::interrupt::LongStep;
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{attested, vault_folder};
+use crate::{attested, places, vault_folder};
 
 const SAFE: &str = "Nothing was written.";
 /// Notices that are shown one by one.
@@ -47,6 +47,20 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     if from_stdin && io::stdin().is_terminal() {
         return Err(Failure::new(Kind::Usage, "Standard input is a terminal; there is nothing to seal."));
     }
+    let destination = places::place(&state, &args.output)?;
+    let destination = if args.resume { destination.spooled(args.spool.as_deref()) } else { destination };
+    if args.resume
+        && let Some(size) = places::resume(ui, &destination, &args)?
+    {
+        if args.json.json {
+            let line = serde_json::json!({
+                "archive": args.output.to_string_lossy(), "sealed_bytes": size, "resumed": true,
+            });
+            writeln!(io::stdout(), "{line}")
+                .map_err(|e| Failure::io("Writing to", Path::new("standard output"), &e))?;
+        }
+        return Ok(());
+    }
     let shown = match args.sources.as_slice() {
         _ if from_stdin => "standard input".to_owned(),
         [one] => one.display().to_string(),
@@ -61,13 +75,18 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     let bar = ui.progress();
     let step = LongStep::begin();
     let sealed = if from_stdin {
-        seal_stream(&mut io::stdin().lock(), &recipients, &args.output, &options, &bar)
+        seal_stream(&mut io::stdin().lock(), &recipients, &destination, &options, &bar)
     } else {
-        seal_tree(&args.sources, &recipients, &args.output, &options, &bar)
+        seal_tree(&args.sources, &recipients, &destination, &options, &bar)
     };
     drop(step);
     bar.finish();
-    let report = sealed.map_err(|error| archive_failure(&shown, SAFE, error))?;
+    let report = sealed.map_err(|error| {
+        let store = matches!(error, keyward_archive::Error::Store { .. });
+        let interrupted = matches!(error, keyward_archive::Error::Interrupted);
+        let failure = archive_failure(&shown, SAFE, error);
+        if store || interrupted { places::interrupted(failure, &destination, &args, store) } else { failure }
+    })?;
     notices(ui, &report);
     if report.excluded > 0 {
         ui.say(format!("Left out, as asked: {}.", ui::count(report.excluded, "name", "names")));
