@@ -36,6 +36,14 @@ pub enum Error {
         /// The missing path.
         path: PathBuf,
     },
+    /// An object that should be small is not; it was not read.
+    #[error("{} is larger than {most} bytes", .path.display())]
+    TooLarge {
+        /// The object.
+        path: PathBuf,
+        /// The bound, in bytes.
+        most: usize,
+    },
     /// A source has no name of its own to store it under, such as `/`.
     #[error("{} has no name to be stored under", .path.display())]
     NoName {

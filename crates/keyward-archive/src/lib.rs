@@ -10,7 +10,7 @@
 //! | `extract`, `chain`, `staging` | a folder that nothing leaves, and that appears whole or not at all |
 //! | `tar`, `frames`, `index` | the three formats inside, each with its bounds |
 //! | `digest` | BLAKE3 of the whole, as its bytes pass |
-//! | `place` | where files live: today a local folder |
+//! | [`Place`] (`place`) | where archives live, and the small objects beside them |
 //!
 //! ```
 //! use keyward_age::{SoftIdentity, Suite};
@@ -58,7 +58,7 @@ pub use error::{Error, Printable, Unsafe};
 pub use extract::{ExtractOptions, ExtractReport};
 pub use index::Totals;
 pub use open::{Archive, Index, MOST_INDEX_BYTES, Sealed};
-pub use place::{Overwrite, TEMPORARY_PREFIX};
+pub use place::{Found, Overwrite, Place, TEMPORARY_PREFIX};
 pub use progress::Progress;
 pub use seal::{
     Notice, Noticed, Prepared, SealOptions, SealReport, prepare_stream, prepare_tree, seal_stream,

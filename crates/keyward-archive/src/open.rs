@@ -29,7 +29,7 @@ use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
 use crate::frames::seek::Layout;
 use crate::index::{Entries, Summary, Totals};
-use crate::place::{FromOffset, Local, Named, Overwrite, Pending};
+use crate::place::{FromOffset, Local, Overwrite, Pending, Place};
 use crate::progress::Progress;
 use crate::seal::header_digest;
 use crate::staging::Staging;
@@ -54,20 +54,21 @@ impl Sealed {
     /// # Errors
     /// [`Error::Missing`]; [`Error::NotAnArchive`] if it is no age file or no file at all;
     /// [`Error::Age`] for a malformed header, or a file that ends there; [`Error::Io`].
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let place = Local::open(path)?;
+    pub fn open(place: impl Into<Place>) -> Result<Self, Error> {
+        let path = place.into().shown();
+        let place = Local::open(&path)?;
         let mut start = BufReader::new(place.from(0));
         let header = Header::read(&mut start).map_err(|error| match error {
-            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.to_path_buf() },
-            other => Error::io(path, io::Error::from(other)),
+            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.clone() },
+            other => Error::io(&path, io::Error::from(other)),
         })?;
         let mut nonce = [0; NONCE_LEN];
         start.read_exact(&mut nonce).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Error::Age(keyward_age::Error::Truncated),
-            _ => Error::io(path, error),
+            _ => Error::io(&path, error),
         })?;
         let header_digest = header_digest(&header, &nonce);
-        Ok(Self { path: path.to_path_buf(), place, header, header_digest })
+        Ok(Self { path, place, header, header_digest })
     }
 
     /// The age header, which tells whom the archive is sealed to.
@@ -243,9 +244,9 @@ impl Archive {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<u64, Error> {
-        let pending = Pending::create(path, overwrite)?;
+        let mut pending = Pending::create(&path.into(), overwrite)?;
         progress.found(0, self.anywhere()?.size());
-        let mut out = Named { inner: pending.writer()?, path: path.to_path_buf() };
+        let mut out = pending.writer()?;
         self.copy_to(&mut out, threads, progress)?;
         pending.publish()
     }

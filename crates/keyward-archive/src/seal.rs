@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::extract::leads_out;
 use crate::frames::write::{Blocks, compress};
 use crate::index::Recorder;
-use crate::place::{Named, Overwrite, Pending};
+use crate::place::{Overwrite, Pending, Place};
 use crate::progress::Progress;
 use crate::tar::header::{Member, encode, flag};
 use crate::tar::{BLOCK, padding};
@@ -136,7 +136,7 @@ impl Prepared {
 pub fn seal_tree(
     sources: &[PathBuf],
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
@@ -150,14 +150,14 @@ pub fn seal_tree(
 pub fn prepare_tree(
     sources: &[PathBuf],
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<Prepared, Error> {
     let sources = resolve(sources)?;
-    let pending = Pending::create(destination, options.overwrite)?;
-    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
-    let own = Some(pending.identity()?);
+    let mut pending = Pending::create(&destination.into(), options.overwrite)?;
+    let out = pending.writer()?;
+    let own = pending.identity()?;
     let (_, report) = seal_sources(&sources, recipients, out, own, options, progress)?;
     Ok(Prepared { pending, report })
 }
@@ -183,7 +183,7 @@ pub fn seal_tree_to<W: Write + Send>(
 pub fn seal_stream(
     input: &mut dyn Read,
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
@@ -197,12 +197,12 @@ pub fn seal_stream(
 pub fn prepare_stream(
     input: &mut dyn Read,
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<Prepared, Error> {
-    let pending = Pending::create(destination, options.overwrite)?;
-    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
+    let mut pending = Pending::create(&destination.into(), options.overwrite)?;
+    let out = pending.writer()?;
     let (_, report) = seal_stream_to(input, recipients, out, options, progress)?;
     Ok(Prepared { pending, report })
 }
