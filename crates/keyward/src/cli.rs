@@ -9,6 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::present::With;
 
+mod origin;
+
+pub use origin::{
+    AdoptArgs, ReceiptCommand, RetireArgs, SealerAddArgs, SealerCommand, SealerListArgs, SealerRemoveArgs,
+    VerifyArgs,
+};
+
 /// Key custody with PIV smartcards and YubiKeys.
 #[derive(Debug, Parser)]
 #[command(
@@ -63,6 +70,14 @@ pub enum Command {
     Recover(RecoverArgs),
     /// Seal an archive anew: another file key, for the holders and the epoch of today.
     Reseal(ResealArgs),
+    /// Check archives and their receipts: forged, missing, reordered or rolled back, each by name.
+    Verify(VerifyArgs),
+    /// Hosts whose archives get receipts: certify, list and remove them.
+    #[command(subcommand)]
+    Sealer(SealerCommand),
+    /// Receipts: adopt archives that have none, and say which may be deleted.
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// Look at this machine: the smart card service, readers, tokens, vault and pins.
     Doctor(DoctorArgs),
 }
@@ -97,6 +112,9 @@ pub struct InitArgs {
     /// Accept a policy with a single holder, whose loss loses the data.
     #[arg(long)]
     pub no_recovery: bool,
+    /// The name of this host in receipts; else its own.
+    #[arg(long, value_name = "NAME")]
+    pub sealer: Option<String>,
     #[command(flatten)]
     pub enrol: EnrolArgs,
 }
@@ -184,6 +202,9 @@ pub struct SealArgs {
     /// The zstd level of a folder.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
+    /// The series that the archive's receipt is numbered in; else the first source's name.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     /// Print a JSON report on standard output.
     #[command(flatten)]
     pub json: JsonArgs,
@@ -409,6 +430,9 @@ pub struct ResealArgs {
     /// Archives to seal anew; each is replaced when the new one is complete.
     #[arg(required = true)]
     pub archives: Vec<PathBuf>,
+    /// The series of the new receipt; else that of the archive's receipt, or its name without its ending.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }

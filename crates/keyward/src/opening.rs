@@ -161,18 +161,3 @@ fn order(vault: &Trusted, named: Option<u32>) -> Vec<u32> {
     }
     order
 }
-
-/// The file key of one archive.
-///
-/// # Errors
-/// As [`Opener::file_key`].
-pub fn file_key(
-    ui: Ui,
-    state: &State,
-    vault: Option<&Trusted>,
-    header: &Header,
-    what: &str,
-    args: &UnlockArgs,
-) -> Result<FileKey> {
-    Opener::new(ui, state, vault, args)?.file_key(header, what, None)
-}

@@ -1,18 +1,21 @@
 //! `keyward open`: by PIN and touch, into a folder or as the decrypted bytes.
 
 use std::io::{self, IsTerminal};
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use keyward_archive::{Archive, ExtractOptions, Overwrite, Printable, Sealed};
+use keyward_archive::{Archive, ExtractOptions, Overwrite, Place, Printable, Sealed};
 
 use crate::cli::{OpenArgs, UnlockArgs};
 use crate::commands::open_many;
 use crate::interrupt::LongStep;
+use crate::opening::Opener;
+use crate::origin;
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{opening, vault_folder};
+use crate::vault_folder::{self, Trusted};
 
 const SAFE: &str = "Nothing was written.";
 
@@ -112,14 +115,39 @@ pub fn extract_options(args: &OpenArgs) -> ExtractOptions {
 /// An archive, unlocked by who is here.
 ///
 /// # Errors
-/// Those of reading its header and of unlocking.
+/// Those of reading its header and of unlocking; one whose receipt does not hold (7).
 pub fn unlocked(ui: Ui, vault: Option<&Path>, path: &Path, args: &UnlockArgs) -> Result<Archive> {
     let sealed = sealed(path)?;
     let state = State::find()?;
     let vault = vault_folder::open_if_named(ui, &state, vault, args.unverified)?;
-    let what = path.display().to_string();
-    let key = opening::file_key(ui, &state, vault.as_ref(), sealed.header(), &what, args)?;
-    Ok(sealed.unlock(key))
+    let opener = Opener::new(ui, &state, vault.as_ref(), args)?;
+    unlock(ui, &state, vault.as_ref(), &opener, args, sealed)
+}
+
+/// Checks where an archive comes from, then unlocks it by who is here.
+///
+/// # Errors
+/// As [`unlocked`].
+pub fn unlock(
+    ui: Ui,
+    state: &State,
+    vault: Option<&Trusted>,
+    opener: &Opener<'_>,
+    args: &UnlockArgs,
+    sealed: Sealed,
+) -> Result<Archive> {
+    let place = Place::from(sealed.path());
+    let origin = match vault {
+        Some(vault) => origin::check(ui, state, vault, &place, &sealed, args.unverified)?,
+        None => None,
+    };
+    let epoch = origin.as_ref().and_then(|origin| origin.archive().epoch);
+    let key = opener.file_key(sealed.header(), &place.to_string(), epoch.map(NonZeroU32::get))?;
+    let archive = sealed.unlock(key);
+    Ok(match origin {
+        Some(origin) => archive.expecting(*origin.archive().blake3.as_bytes()),
+        None => archive,
+    })
 }
 
 /// Reads an archive's header.

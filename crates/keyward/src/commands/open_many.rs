@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use keyward_archive::{Archive, Error, Overwrite};
 
 use crate::cli::OpenArgs;
-use crate::commands::open::{extract_options, sealed};
+use crate::commands::open::{extract_options, sealed, unlock};
 use crate::interrupt::LongStep;
 use crate::opening::Opener;
 use crate::report::{Failure, Kind, Result, archive_failure};
@@ -56,7 +56,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: &OpenArgs) -> Result<()> {
     fs::create_dir_all(directory).map_err(|error| Failure::io("Making", directory, &error))?;
     let all = waiting.len();
     for (opened, job) in waiting.iter().enumerate() {
-        if let Err(failure) = open(ui, &opener, args, job) {
+        if let Err(failure) = open(ui, &state, vault.as_ref(), &opener, args, job) {
             let so_far = ui::count(opened as u64, "archive was", "archives were");
             return Err(failure
                 .fact(format!("{so_far} opened before it, of {all}. The same command goes on from there.")));
@@ -141,11 +141,16 @@ fn choose(ui: Ui, vault: &Trusted, opener: &Opener<'_>, args: &OpenArgs, jobs: &
     Ok(())
 }
 
-fn open(ui: Ui, opener: &Opener<'_>, args: &OpenArgs, job: &Job) -> Result<()> {
+fn open(
+    ui: Ui,
+    state: &State,
+    vault: Option<&Trusted>,
+    opener: &Opener<'_>,
+    args: &OpenArgs,
+    job: &Job,
+) -> Result<()> {
     let what = job.archive.display().to_string();
-    let sealed = sealed(&job.archive)?;
-    let key = opener.file_key(sealed.header(), &what, None)?;
-    let archive = sealed.unlock(key);
+    let archive = unlock(ui, state, vault, opener, &args.unlock, sealed(&job.archive)?)?;
     let bar = ui.progress();
     let step = LongStep::begin();
     let done = unpack(&archive, args, &job.to, &bar);

@@ -3,10 +3,14 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use keyward_archive::{Noticed, Overwrite, Printable, SealOptions, SealReport, seal_stream, seal_tree};
+use keyward_archive::{
+    Noticed, Overwrite, Place, Printable, SealOptions, SealReport, prepare_stream, prepare_tree,
+};
+use keyward_custody::Series;
 
 use crate::cli::SealArgs;
 use crate::interrupt::LongStep;
+use crate::receipts::{self, Scribe};
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
@@ -53,22 +57,42 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
         vault.name(),
         vault.generation()
     ));
+    let place = Place::from(&args.output);
+    let series = series(&args, from_stdin)?;
+    let scribe = Scribe::find(ui, &state, &vault)?;
+    if scribe.is_none() {
+        receipts::allow_none(ui, &vault, &place)?;
+    }
     let bar = ui.progress();
     let step = LongStep::begin();
-    let sealed = if from_stdin {
-        seal_stream(&mut io::stdin().lock(), &recipients, &args.output, &options, &bar)
+    let fail = |error| archive_failure(&shown, SAFE, error);
+    let prepared = if from_stdin {
+        prepare_stream(&mut io::stdin().lock(), &recipients, &place, &options, &bar)
     } else {
-        seal_tree(&args.sources, &recipients, &args.output, &options, &bar)
+        prepare_tree(&args.sources, &recipients, &place, &options, &bar)
     };
     drop(step);
     bar.finish();
-    let report = sealed.map_err(|error| archive_failure(&shown, SAFE, error))?;
+    let prepared = prepared.map_err(fail)?;
+    let report = prepared.report().clone();
+    let publish = || prepared.publish().map(drop).map_err(fail);
+    let given = match &scribe {
+        Some(scribe) => {
+            Some(scribe.publish(&series, &place, receipts::sealed(&vault, &place, &report), publish)?)
+        }
+        None => {
+            publish()?;
+            None
+        }
+    };
     notices(ui, &report);
     let what = match report.entries {
         0 => ui::bytes(report.bytes),
         entries => format!("{}, {}", ui::count(entries, "entry", "entries"), ui::bytes(report.bytes)),
     };
-    ui.say(format!("Sealed: {}, {} from {what}.", args.output.display(), ui::bytes(report.sealed)));
+    let receipt =
+        given.as_ref().map_or_else(|| ", without a receipt".to_owned(), |given| format!(", {given}"));
+    ui.say(format!("Sealed: {place}, {} from {what}{receipt}.", ui::bytes(report.sealed)));
     if args.json.json {
         let line = serde_json::json!({
             "archive": args.output.to_string_lossy(),
@@ -77,12 +101,29 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
             "sealed_bytes": report.sealed,
             "vault": vault.id(),
             "generation": vault.generation(),
+            "receipt": given.map(|given| serde_json::json!({
+                "sealer": given.sealer.as_str(),
+                "series": given.series.as_str(),
+                "sequence": given.sequence.number(),
+            })),
             "notices": report.notices.len() as u64 + report.more_notices,
         });
         writeln!(io::stdout(), "{line}")
             .map_err(|e| Failure::io("Writing to", Path::new("standard output"), &e))?;
     }
     Ok(())
+}
+
+/// The series that was asked for, or that of the first source.
+fn series(args: &SealArgs, from_stdin: bool) -> Result<Series> {
+    if let Some(name) = &args.series {
+        return receipts::series(name);
+    }
+    let source = args.sources.first().filter(|_| !from_stdin);
+    // `.` and `..` have a name when they are looked up.
+    let resolved = source.and_then(|source| source.canonicalize().ok());
+    let name = source.and_then(|source| source.file_name()).or(resolved.as_deref().and_then(Path::file_name));
+    Ok(Series::of_source(&name.map_or("stdin".into(), |name| name.to_string_lossy())))
 }
 
 fn notices(ui: Ui, report: &SealReport) {
