@@ -9,6 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::present::With;
 
+mod origin;
+
+pub use origin::{
+    AdoptArgs, ReceiptCommand, RetireArgs, SealerAddArgs, SealerCommand, SealerListArgs, SealerRemoveArgs,
+    VerifyArgs,
+};
+
 /// Key custody with PIV smartcards and YubiKeys.
 #[derive(Debug, Parser)]
 #[command(
@@ -63,6 +70,14 @@ pub enum Command {
     Recover(RecoverArgs),
     /// Seal an archive anew: another file key, for the holders and the epoch of today.
     Reseal(ResealArgs),
+    /// Check archives and their receipts: forged, missing, reordered or rolled back, each by name.
+    Verify(VerifyArgs),
+    /// Hosts whose archives get receipts: certify, list and remove them.
+    #[command(subcommand)]
+    Sealer(SealerCommand),
+    /// Receipts: adopt archives that have none, and say which may be deleted.
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// Look at this machine: the smart card service, readers, tokens, vault and pins.
     Doctor(DoctorArgs),
 }
@@ -97,6 +112,9 @@ pub struct InitArgs {
     /// Accept a policy with a single holder, whose loss loses the data.
     #[arg(long)]
     pub no_recovery: bool,
+    /// The name of this host in receipts; else its own.
+    #[arg(long, value_name = "NAME")]
+    pub sealer: Option<String>,
     #[command(flatten)]
     pub enrol: EnrolArgs,
 }
@@ -194,6 +212,13 @@ pub struct SealArgs {
     pub level: i32,
     #[command(flatten)]
     pub tree: TreeArgs,
+    /// Give the archive a key of its own instead of the epoch's, kept under the policy in a file beside the archive: opening
+    /// it exposes no other archive. For vaults whose holders open only together.
+    #[arg(long)]
+    pub own_key: bool,
+    /// The series that the archive's receipt is numbered in; else the first source's name.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     /// Print a JSON report on standard output.
     #[command(flatten)]
     pub json: JsonArgs,
@@ -331,6 +356,9 @@ pub struct UnlockArgs {
     /// Use a PIN from a file or variable even when it is the token's last try.
     #[arg(long)]
     pub last_try: bool,
+    /// The key file of an archive that has a key of its own, where no receipt names it.
+    #[arg(long, value_name = "FILE", requires = "unverified")]
+    pub key_file: Option<PathBuf>,
     /// Open the epoch of the archive with the tokens that are here: fewer touches for many archives, and every archive of
     /// that epoch could be opened with what is in memory until the run ends.
     #[arg(long)]
@@ -479,6 +507,9 @@ pub struct ResealArgs {
     /// Archives to seal anew; each is replaced when the new one is complete.
     #[arg(required = true)]
     pub archives: Vec<PathBuf>,
+    /// The series of the new receipt; else that of the archive's receipt, or its name without its ending.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }
