@@ -19,5 +19,6 @@ mod layers;
 mod losses;
 mod many;
 mod memory;
+mod own_key;
 mod refusals;
 mod transcripts;
