@@ -14,6 +14,7 @@
 //! [`write`] compresses on several threads, [`read`] takes any zstd stream apart, [`seek`] reads one
 //! of ours from any byte.
 
+mod ahead;
 pub(crate) mod read;
 pub(crate) mod seek;
 pub(crate) mod write;
