@@ -17,6 +17,7 @@ mod harness;
 mod interop;
 mod layers;
 mod losses;
+mod many;
 mod memory;
 mod refusals;
 mod transcripts;

@@ -15,7 +15,7 @@
 mod pick;
 mod stream;
 
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use self::stream::{Pieces, Stream};
@@ -27,9 +27,9 @@ use crate::error::Error;
 use crate::extract::{ExtractOptions, ExtractReport, Extraction};
 use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
-use crate::frames::seek::Layout;
+use crate::frames::seek::{Ahead, Layout};
 use crate::index::{Entries, Summary, Totals};
-use crate::place::{FromOffset, Local, Named, Overwrite, Pending};
+use crate::place::{Object, Overwrite, Pending, Place, Sequential};
 use crate::progress::Progress;
 use crate::seal::header_digest;
 use crate::staging::Staging;
@@ -43,7 +43,7 @@ pub const MOST_INDEX_BYTES: u64 = 1 << 28;
 /// A sealed archive of which only the header has been read.
 pub struct Sealed {
     path: PathBuf,
-    place: Local,
+    place: Object,
     header: Header,
     header_digest: [u8; 32],
 }
@@ -54,20 +54,22 @@ impl Sealed {
     /// # Errors
     /// [`Error::Missing`]; [`Error::NotAnArchive`] if it is no age file or no file at all;
     /// [`Error::Age`] for a malformed header, or a file that ends there; [`Error::Io`].
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let place = Local::open(path)?;
+    pub fn open(place: impl Into<Place>) -> Result<Self, Error> {
+        let place = place.into();
+        let path = place.shown();
+        let place = Object::open(&place)?;
         let mut start = BufReader::new(place.from(0));
         let header = Header::read(&mut start).map_err(|error| match error {
-            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.to_path_buf() },
-            other => Error::io(path, io::Error::from(other)),
+            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.clone() },
+            other => Error::io(&path, io::Error::from(other)),
         })?;
         let mut nonce = [0; NONCE_LEN];
         start.read_exact(&mut nonce).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Error::Age(keyward_age::Error::Truncated),
-            _ => Error::io(path, error),
+            _ => Error::io(&path, error),
         })?;
         let header_digest = header_digest(&header, &nonce);
-        Ok(Self { path: path.to_path_buf(), place, header, header_digest })
+        Ok(Self { path, place, header, header_digest })
     }
 
     /// The age header, which tells whom the archive is sealed to.
@@ -130,7 +132,7 @@ impl Sealed {
 /// An archive with its file key.
 pub struct Archive {
     path: PathBuf,
-    place: Local,
+    place: Object,
     header: Header,
     key: FileKey,
     /// BLAKE3 of the whole archive.
@@ -243,9 +245,9 @@ impl Archive {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<u64, Error> {
-        let pending = Pending::create(path, overwrite)?;
+        let mut pending = Pending::create(&path.into(), overwrite)?;
         progress.found(0, self.anywhere()?.size());
-        let mut out = Named { inner: pending.writer()?, path: path.to_path_buf() };
+        let mut out = pending.writer()?;
         self.copy_to(&mut out, threads, progress)?;
         pending.publish()
     }
@@ -346,7 +348,7 @@ impl Archive {
     }
 
     /// Random access; the last chunk is verified.
-    fn anywhere(&self) -> Result<OpenAt<&Local>, Error> {
+    fn anywhere(&self) -> Result<OpenAt<&Object>, Error> {
         OpenAt::new(&self.place, self.header.len(), &self.key)
             .map_err(|error| Error::io(&self.path, io::Error::from(error)))
     }
@@ -414,7 +416,7 @@ impl Archive {
     }
 }
 
-type Plain = OpenReader<Digested<FromOffset>>;
+type Plain = OpenReader<Digested<Sequential>>;
 
 /// The tar in an archive, about to be read.
 struct Tarred {
@@ -424,6 +426,6 @@ struct Tarred {
 }
 
 /// Finds the index by the seek table at the end; `None` if the stream does not end like one of ours.
-fn find_index<R: Read + Seek>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
+fn find_index<R: Ahead>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
     Layout::find(stream)?.map(|layout| layout.index(stream)).transpose()
 }

@@ -345,6 +345,9 @@ impl Unlock<'_> {
                 Err(_) => {}
             }
         }
+        if verified.is_err() {
+            self.pins.forget(serial);
+        }
         let mut piv = verified.map_err(fail)?;
         let touch = format!("Touch {name} to open {} …", self.what);
         let mut key = TokenSlot {

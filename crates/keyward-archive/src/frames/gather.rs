@@ -15,7 +15,7 @@ fn room() -> usize {
     compress_bound(FRAME) + PIECE
 }
 
-pub(super) struct Ahead<R> {
+pub(super) struct Gather<R> {
     input: R,
     buffer: Vec<u8>,
     /// What of the buffer was read and not yet used.
@@ -26,7 +26,7 @@ pub(super) struct Ahead<R> {
     at_end: bool,
 }
 
-impl<R: Read> Ahead<R> {
+impl<R: Read> Gather<R> {
     pub(super) fn new(input: R) -> Self {
         Self { input, buffer: vec![0; room()], begin: 0, end: 0, broken: None, at_end: false }
     }
@@ -79,7 +79,7 @@ impl<R: Read> Ahead<R> {
     }
 }
 
-impl<R: Read> BufRead for Ahead<R> {
+impl<R: Read> BufRead for Gather<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.begin == self.end {
             (self.begin, self.end) = (0, 0);
@@ -99,7 +99,7 @@ impl<R: Read> BufRead for Ahead<R> {
     }
 }
 
-impl<R: Read> Read for Ahead<R> {
+impl<R: Read> Read for Gather<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(buffer)?;
         self.consume(count);
