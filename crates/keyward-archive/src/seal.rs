@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use keyward_age::{Header, NONCE_LEN, Recipient, SealWriter};
+use keyward_age::{FillError, Header, NONCE_LEN, Recipient, SealWriter};
 use rustix::fs::{FileType, Stat, fstat};
 use sha2::{Digest, Sha256};
 
@@ -350,20 +350,18 @@ fn seal_plain<W: Write + Send>(
         return Err(Error::NotPadded);
     }
     let mut writer = sealing(recipients, out, options)?;
-    let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
     loop {
         if progress.stopped() {
             return Err(Error::Interrupted);
         }
-        let count = match input.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.map_err(|error| Error::io(path, error))?,
-        };
+        let count = writer.fill_from(input).map_err(|error| match error {
+            FillError::Input(error) => Error::io(path, error),
+            FillError::Output(error) => Error::io("", error),
+        })?;
         if count == 0 {
             break;
         }
-        writer.write_all(buffer.get(..count).unwrap_or_default()).map_err(|error| Error::io("", error))?;
         bytes += count as u64;
         progress.done(0, count as u64);
     }

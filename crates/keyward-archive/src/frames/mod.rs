@@ -15,6 +15,7 @@
 //! [`write`] compresses on several threads, [`read`] takes any zstd stream apart, [`seek`] reads one
 //! of ours from any byte.
 
+mod gather;
 pub(crate) mod pad;
 pub(crate) mod read;
 pub(crate) mod seek;

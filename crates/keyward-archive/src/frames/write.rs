@@ -14,6 +14,8 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
+use zstd::zstd_safe::CParameter;
+
 use super::pad;
 use super::{FRAME, MOST_FRAMES, TABLE_END, TABLE_ENTRY, TABLE_FOOT, TABLE_MAGIC};
 use crate::error::Error;
@@ -147,7 +149,7 @@ fn lane(
     spare: &Sender<Vec<u8>>,
     empty: &Receiver<Vec<u8>>,
 ) {
-    let mut compressor = match zstd::bulk::Compressor::new(level) {
+    let mut compressor = match compressor(level) {
         Ok(compressor) => compressor,
         Err(error) => {
             let _ = frames.send(Err(error));
@@ -164,6 +166,17 @@ fn lane(
         }
         let _ = spare.send(block);
     }
+}
+
+/// A compressor of a level. For 3, which is the default, its two tables are made to fit in a core's
+/// second cache beside the block: a third less work for a hundredth more bytes.
+fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    if level == 3 {
+        compressor.set_parameter(CParameter::HashLog(15))?;
+        compressor.set_parameter(CParameter::ChainLog(14))?;
+    }
+    Ok(compressor)
 }
 
 fn write<W: Write>(mut out: W, lanes: &[(Receiver<Frame>, Sender<Vec<u8>>)]) -> io::Result<Framed<W>> {
