@@ -316,7 +316,7 @@ fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Hands so many zeros to `take`, some at a time.
 fn zeros(mut length: u64, take: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     while length > 0 {
         let now = ZEROS.get(..usize::try_from(length).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
         take(now)?;

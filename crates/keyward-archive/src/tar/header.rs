@@ -98,7 +98,7 @@ pub(crate) fn encode(member: &Member, out: &mut Vec<u8>) {
         }
     }
     for (key, value) in &member.attributes {
-        record(&mut records, &attribute_key(key), value);
+        record(&mut records, attribute_key(key), value);
     }
     if member.sparse.is_some() {
         record(&mut records, "GNU.sparse.major", b"1");
