@@ -36,6 +36,32 @@ pub enum Error {
         /// The missing path.
         path: PathBuf,
     },
+    /// The name of a place that is none, or that cannot be reached as the caller's variables say.
+    #[error("{}: {reason}", .place.display())]
+    Place {
+        /// The name as it was given.
+        place: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A store did not do what it was asked for, after repetitions where they can help.
+    #[error("{place}: {reason}")]
+    Store {
+        /// The place.
+        place: String,
+        /// The store's or the network's answer.
+        reason: String,
+        /// Whether the store refused the credentials.
+        denied: bool,
+        /// Whether what was asked for, or its bucket, is not there.
+        missing: bool,
+    },
+    /// The object became another one while it was read.
+    #[error("{} changed while it was read", .path.display())]
+    Changed {
+        /// The object.
+        path: PathBuf,
+    },
     /// An object that should be small is not; it was not read.
     #[error("{} is larger than {most} bytes", .path.display())]
     TooLarge {

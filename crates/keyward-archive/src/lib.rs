@@ -66,7 +66,7 @@ pub use extract::{ExtractOptions, ExtractReport};
 pub use filter::Filter;
 pub use index::Totals;
 pub use open::{Archive, Index, MOST_INDEX_BYTES, Sealed};
-pub use place::{Found, Overwrite, Place, TEMPORARY_PREFIX};
+pub use place::{Found, Left, Overwrite, Patience, Place, Stores, TEMPORARY_PREFIX, Unfinished};
 pub use progress::Progress;
 pub use seal::{
     Notice, Noticed, Prepared, SealOptions, SealReport, prepare_stream, prepare_tree, seal_stream,

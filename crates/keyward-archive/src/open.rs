@@ -14,7 +14,7 @@
 
 mod pick;
 
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -27,9 +27,9 @@ use crate::error::Error;
 use crate::extract::{ExtractOptions, ExtractReport, Extraction};
 use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
-use crate::frames::seek::Layout;
+use crate::frames::seek::{Ahead, Layout};
 use crate::index::{Entries, Summary, Totals};
-use crate::place::{FromOffset, Local, Overwrite, Pending, Place};
+use crate::place::{Object, Overwrite, Pending, Place, Sequential};
 use crate::progress::Progress;
 use crate::seal::header_digest;
 use crate::staging::Staging;
@@ -43,7 +43,7 @@ pub const MOST_INDEX_BYTES: u64 = 1 << 28;
 /// A sealed archive of which only the header has been read.
 pub struct Sealed {
     path: PathBuf,
-    place: Local,
+    place: Object,
     header: Header,
     header_digest: [u8; 32],
 }
@@ -55,8 +55,9 @@ impl Sealed {
     /// [`Error::Missing`]; [`Error::NotAnArchive`] if it is no age file or no file at all;
     /// [`Error::Age`] for a malformed header, or a file that ends there; [`Error::Io`].
     pub fn open(place: impl Into<Place>) -> Result<Self, Error> {
-        let path = place.into().shown();
-        let place = Local::open(&path)?;
+        let place = place.into();
+        let path = place.shown();
+        let place = Object::open(&place)?;
         let mut start = BufReader::new(place.from(0));
         let header = Header::read(&mut start).map_err(|error| match error {
             keyward_age::Error::NotAge => Error::NotAnArchive { path: path.clone() },
@@ -131,7 +132,7 @@ impl Sealed {
 /// An archive with its file key.
 pub struct Archive {
     path: PathBuf,
-    place: Local,
+    place: Object,
     header: Header,
     key: FileKey,
     /// BLAKE3 of the whole archive.
@@ -348,7 +349,7 @@ impl Archive {
     }
 
     /// Random access; the last chunk is verified.
-    fn anywhere(&self) -> Result<OpenAt<&Local>, Error> {
+    fn anywhere(&self) -> Result<OpenAt<&Object>, Error> {
         OpenAt::new(&self.place, self.header.len(), &self.key)
             .map_err(|error| Error::io(&self.path, io::Error::from(error)))
     }
@@ -418,7 +419,7 @@ impl Archive {
     }
 }
 
-type Plain = OpenReader<BufReader<Digested<FromOffset>>>;
+type Plain = OpenReader<BufReader<Digested<Sequential>>>;
 type Stream = io::Chain<io::Cursor<Vec<u8>>, Plain>;
 
 /// The stream inside an archive that holds a tree.
@@ -544,6 +545,6 @@ impl Read for Pieces {
 }
 
 /// Finds the index by the seek table at the end; `None` if the stream does not end like one of ours.
-fn find_index<R: Read + Seek>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
+fn find_index<R: Ahead>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
     Layout::find(stream)?.map(|layout| layout.index(stream)).transpose()
 }

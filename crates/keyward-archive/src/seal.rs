@@ -139,6 +139,20 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    fn new(pending: Pending, report: SealReport) -> Result<Self, Error> {
+        pending.sealed(report.blake3)?;
+        Ok(Self { pending, report })
+    }
+
+    /// Keeps `note` until the archive has its name, where it is sealed to a spooled place
+    /// ([`Place::spooled`]): who finishes it after a kill gets the note back.
+    ///
+    /// # Errors
+    /// [`Error::Io`] of the notes of uploads.
+    pub fn note(&self, note: &[u8]) -> Result<(), Error> {
+        self.pending.note(note)
+    }
+
     /// What was sealed.
     pub fn report(&self) -> &SealReport {
         &self.report
@@ -189,7 +203,7 @@ pub fn prepare_tree(
     let out = pending.writer()?;
     let own = pending.identity()?;
     let (_, report) = seal_sources(&sources, recipients, out, own, options, progress)?;
-    Ok(Prepared { pending, report })
+    Prepared::new(pending, report)
 }
 
 /// Seals folders and files like [`seal_tree`], into a writer that the caller owns.
@@ -234,7 +248,7 @@ pub fn prepare_stream(
     let mut pending = Pending::create(&destination.into(), options.overwrite)?;
     let out = pending.writer()?;
     let (_, report) = seal_stream_to(input, recipients, out, options, progress)?;
-    Ok(Prepared { pending, report })
+    Prepared::new(pending, report)
 }
 
 /// Seals a stream as it is into a writer that the caller owns.

@@ -9,6 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::present::With;
 
+mod origin;
+
+pub use origin::{
+    AdoptArgs, ReceiptCommand, RetireArgs, SealerAddArgs, SealerCommand, SealerListArgs, SealerRemoveArgs,
+    VerifyArgs,
+};
+
 /// Key custody with PIV smartcards and YubiKeys.
 #[derive(Debug, Parser)]
 #[command(
@@ -16,7 +23,7 @@ use crate::present::With;
     version,
     about = "Keeps the keys that open your cloud data on hardware tokens that you hold.",
     after_help = "Exit codes: 0 done · 1 other · 2 usage · 3 nothing found · 4 PIN · 5 touch · 6 token removed or busy\n\
-                  7 not verified · 8 not a holder · 9 refused for safety · 10 files · 130 interrupted",
+                  7 not verified · 8 not a holder · 9 refused for safety · 10 files or store · 130 interrupted",
     max_term_width = 100
 )]
 pub struct Cli {
@@ -63,6 +70,14 @@ pub enum Command {
     Recover(RecoverArgs),
     /// Seal an archive anew: another file key, for the holders and the epoch of today.
     Reseal(ResealArgs),
+    /// Check archives and their receipts: forged, missing, reordered or rolled back, each by name.
+    Verify(VerifyArgs),
+    /// Hosts whose archives get receipts: certify, list and remove them.
+    #[command(subcommand)]
+    Sealer(SealerCommand),
+    /// Receipts: adopt archives that have none, and say which may be deleted.
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// Look at this machine: the smart card service, readers, tokens, vault and pins.
     Doctor(DoctorArgs),
 }
@@ -97,6 +112,9 @@ pub struct InitArgs {
     /// Accept a policy with a single holder, whose loss loses the data.
     #[arg(long)]
     pub no_recovery: bool,
+    /// The name of this host in receipts; else its own.
+    #[arg(long, value_name = "NAME")]
+    pub sealer: Option<String>,
     #[command(flatten)]
     pub enrol: EnrolArgs,
 }
@@ -175,17 +193,32 @@ pub struct SealArgs {
     /// Files or folders to seal; `-` is standard input.
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
-    /// Where the archive goes. It appears there only when it is complete.
+    /// Where the archive goes: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY. It appears there only
+    /// when it is complete.
     #[arg(short, long, value_name = "DEST")]
     pub output: PathBuf,
     /// Replace what stands at DEST.
     #[arg(long)]
     pub force: bool,
+    /// Keep the sealed bytes until they are in the store, and go on with the upload that a killed run of the same
+    /// command left.
+    #[arg(long)]
+    pub resume: bool,
+    /// Keep them in this folder; else beside this host's state.
+    #[arg(long, value_name = "DIR", requires = "resume")]
+    pub spool: Option<PathBuf>,
     /// The zstd level of a folder.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
     #[command(flatten)]
     pub tree: TreeArgs,
+    /// Give the archive a key of its own instead of the epoch's, kept under the policy in a file beside the archive: opening
+    /// it exposes no other archive. For vaults whose holders open only together.
+    #[arg(long)]
+    pub own_key: bool,
+    /// The series that the archive's receipt is numbered in; else the first source's name.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     /// Print a JSON report on standard output.
     #[command(flatten)]
     pub json: JsonArgs,
@@ -243,7 +276,7 @@ impl Xattrs {
 
 #[derive(Debug, Args)]
 pub struct OpenArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// Unpack these alone, by their paths as `ls` shows them; a folder with all that is in it.
     #[arg(value_name = "PATH", requires = "directory", conflicts_with = "output")]
@@ -292,7 +325,7 @@ pub struct OpenArgs {
 
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// Show kind, mode, size and time as well.
     #[arg(short, long)]
@@ -305,7 +338,7 @@ pub struct LsArgs {
 
 #[derive(Debug, Args)]
 pub struct CatArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// The file's path inside the archive, as `ls` shows it.
     #[arg(value_name = "PATH")]
@@ -323,6 +356,9 @@ pub struct UnlockArgs {
     /// Use a PIN from a file or variable even when it is the token's last try.
     #[arg(long)]
     pub last_try: bool,
+    /// The key file of an archive that has a key of its own, where no receipt names it.
+    #[arg(long, value_name = "FILE", requires = "unverified")]
+    pub key_file: Option<PathBuf>,
     /// Open the epoch of the archive with the tokens that are here: fewer touches for many archives, and every archive of
     /// that epoch could be opened with what is in memory until the run ends.
     #[arg(long)]
@@ -471,6 +507,9 @@ pub struct ResealArgs {
     /// Archives to seal anew; each is replaced when the new one is complete.
     #[arg(required = true)]
     pub archives: Vec<PathBuf>,
+    /// The series of the new receipt; else that of the archive's receipt, or its name without its ending.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }

@@ -253,6 +253,20 @@ pub fn archive_failure(what: &str, safe: &str, error: keyward_archive::Error) ->
             Failure::new(Kind::Refused, format!("{error}. It was not touched."))
                 .hint("Name a folder that is absent or empty.")
         }
+        Error::Place { .. } => Failure::new(Kind::Usage, format!("{error}. {safe}"))
+            .hint("docs/places.md lists the places and the variables."),
+        Error::Store { denied, .. } => {
+            let failure = Failure::new(Kind::Files, format!("{error}. {safe}"));
+            if denied {
+                failure.hint(
+                    "Check the credentials and the region in the store's own variables: docs/places.md.",
+                )
+            } else {
+                failure
+            }
+        }
+        Error::Changed { .. } => Failure::new(Kind::NotVerified, format!("{error}. {safe}"))
+            .hint("Somebody replaced it meanwhile. Run the command again to read the new one."),
         Error::Missing { .. } => Failure::new(Kind::NotFound, format!("{error}. {safe}")),
         Error::NotAnArchive { .. } => Failure::new(Kind::NotVerified, format!("{error}. {safe}")),
         Error::NotATree { .. } => {

@@ -4,15 +4,30 @@
 //! appears under its name in one step when it is complete, and an existing one is not replaced
 //! unless the caller says so.
 
+mod finishing;
+mod journal;
 mod local;
+mod parts;
+mod read;
+mod stores;
+mod upload;
 
+use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-pub(crate) use local::{FromOffset, Local, folder_of};
+use futures::TryStreamExt;
+use object_store::path::Path as Key;
+
+pub(crate) use local::folder_of;
+pub(crate) use read::{Object, Sequential};
+use stores::Bucket;
+pub use stores::{Patience, Stores};
+pub use upload::{Left, Unfinished};
 
 use crate::error::Error;
 
@@ -29,15 +44,30 @@ pub enum Overwrite {
     Replace,
 }
 
-/// The name of a file. `Display` shows it as it was given.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// The name of a file or of an object in a store. `Display` shows it as it was given.
+#[derive(Clone)]
 pub struct Place {
     at: At,
 }
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone)]
 enum At {
     Local(PathBuf),
+    Remote(Remote),
+}
+
+/// The name of an object in a store.
+#[derive(Clone)]
+struct Remote {
+    bucket: Arc<Bucket>,
+    key: Key,
+    spool: Option<Spool>,
+}
+
+/// Keep the bytes of an upload, so that it can be finished after a kill.
+#[derive(Clone)]
+struct Spool {
+    folder: Option<PathBuf>,
 }
 
 /// One file or object of a listing.
@@ -55,6 +85,7 @@ impl Place {
     pub fn path(&self) -> Option<&Path> {
         match &self.at {
             At::Local(path) => Some(path),
+            At::Remote(_) => None,
         }
     }
 
@@ -62,6 +93,7 @@ impl Place {
     pub fn name(&self) -> &OsStr {
         match &self.at {
             At::Local(path) => path.file_name().unwrap_or(path.as_os_str()),
+            At::Remote(remote) => OsStr::new(remote.key.filename().unwrap_or_default()),
         }
     }
 
@@ -74,6 +106,12 @@ impl Place {
                 name.push(suffix);
                 Place { at: At::Local(name.into()) }
             }
+            At::Remote(remote) => {
+                // A suffix has no slash, so the name stays one that an object can have.
+                let key =
+                    Key::parse(format!("{}{suffix}", remote.key)).unwrap_or_else(|_| remote.key.clone());
+                Place { at: At::Remote(Remote { key, ..remote.clone() }) }
+            }
         }
     }
 
@@ -85,6 +123,7 @@ impl Place {
     pub fn read_small(&self, most: usize) -> Result<Vec<u8>, Error> {
         match &self.at {
             At::Local(path) => local::read_small(path, most),
+            At::Remote(remote) => read::small(remote, most),
         }
     }
 
@@ -107,6 +146,7 @@ impl Place {
     fn write_small(&self, bytes: &[u8], overwrite: Overwrite) -> Result<(), Error> {
         match &self.at {
             At::Local(path) => local::write_small(path, bytes, overwrite),
+            At::Remote(remote) => upload::put_small(remote, bytes, overwrite),
         }
     }
 
@@ -121,6 +161,48 @@ impl Place {
                 .into_iter()
                 .map(|(path, size)| Found { place: path.into(), size })
                 .collect()),
+            At::Remote(remote) => remote.list(),
+        }
+    }
+
+    /// Whether something is there. Where a store does not let us look, it is taken for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`Error::Io`].
+    pub fn exists(&self) -> Result<bool, Error> {
+        match &self.at {
+            At::Local(path) => match std::fs::symlink_metadata(path) {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(Error::io(path, error)),
+            },
+            At::Remote(remote) => Ok(matches!(remote.writer_there()?, upload::There::Object(_))),
+        }
+    }
+
+    /// The same place; what is sealed to it is kept in a file as well until it is at the store, in
+    /// `folder` or else beside the notes of uploads, so that [`left`](Self::left) can finish it
+    /// after a kill. Of no effect on local places.
+    #[must_use]
+    pub fn spooled(self, folder: Option<&Path>) -> Place {
+        match self.at {
+            At::Local(_) => self,
+            At::Remote(remote) => {
+                let spool = Some(Spool { folder: folder.map(Path::to_path_buf) });
+                Place { at: At::Remote(Remote { spool, ..remote }) }
+            }
+        }
+    }
+
+    /// What killed runs on this host left of an archive at this place. What cannot be finished is
+    /// removed from the store.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`Error::Io`].
+    pub fn left(&self) -> Result<Left, Error> {
+        match &self.at {
+            At::Local(_) => Ok(Left::Nothing),
+            At::Remote(remote) => upload::left(remote),
         }
     }
 
@@ -128,6 +210,7 @@ impl Place {
     pub(crate) fn shown(&self) -> PathBuf {
         match &self.at {
             At::Local(path) => path.clone(),
+            At::Remote(remote) => remote.shown().into(),
         }
     }
 }
@@ -136,7 +219,39 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.at {
             At::Local(path) => path.display().fmt(f),
+            At::Remote(remote) => f.write_str(&remote.shown()),
         }
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Place {}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.at, &other.at) {
+            (At::Local(one), At::Local(other)) => one.cmp(other),
+            (At::Local(_), At::Remote(_)) => Ordering::Less,
+            (At::Remote(_), At::Local(_)) => Ordering::Greater,
+            (At::Remote(one), At::Remote(other)) => one.shown().cmp(&other.shown()),
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
     }
 }
 
@@ -144,6 +259,103 @@ impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Place({self})")
     }
+}
+
+impl Remote {
+    fn shown(&self) -> String {
+        format!("{}://{}/{}", self.bucket.cloud.scheme(), self.bucket.name, self.key)
+    }
+
+    fn uploads(&self) -> PathBuf {
+        self.bucket.stores.uploads()
+    }
+
+    fn names_an_object(&self) -> Result<(), Error> {
+        if self.key.as_ref().is_empty() {
+            return Err(Error::Place { place: self.shown().into(), reason: "it names no object".into() });
+        }
+        Ok(())
+    }
+
+    fn exists(&self) -> Error {
+        Error::Exists { path: self.shown().into() }
+    }
+
+    fn store(&self, reason: impl fmt::Display) -> Error {
+        Error::Store { place: self.shown(), reason: reason.to_string(), denied: false, missing: false }
+    }
+
+    fn failed(&self, error: &object_store::Error) -> Error {
+        let Cause { reason, denied } = cause(error);
+        let missing = matches!(error, object_store::Error::NotFound { .. });
+        Error::Store { place: self.shown(), reason, denied, missing }
+    }
+
+    fn list(&self) -> Result<Vec<Found>, Error> {
+        let found =
+            |key: Key, size| Found { place: Place { at: At::Remote(Remote { key, ..self.clone() }) }, size };
+        let mut all: Vec<_> = self.bucket.stores.wait(async {
+            let prefix = (!self.key.as_ref().is_empty()).then_some(&self.key);
+            let listing = self.bucket.client.list(prefix).map_ok(|meta| found(meta.location, meta.size));
+            listing.try_collect().await.map_err(|error| self.failed(&error))
+        })?;
+        all.retain(|one| !one.place.name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()));
+        all.sort_by_cached_key(|one| one.place.shown());
+        if all.is_empty() && !self.key.as_ref().is_empty() {
+            // The name of an object is a listing of that one.
+            let object = self.bucket.stores.wait(async {
+                let options = object_store::GetOptions { head: true, ..Default::default() };
+                match self.bucket.client.get_opts(&self.key, options).await {
+                    Ok(object) => Ok(Some(object.meta.size)),
+                    Err(object_store::Error::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(self.failed(&error)),
+                }
+            })?;
+            all.extend(object.map(|size| found(self.key.clone(), size)));
+        }
+        Ok(all)
+    }
+}
+
+/// Why a store failed, in words that show nothing secret.
+struct Cause {
+    reason: String,
+    denied: bool,
+}
+
+/// Takes the store's own words out of an error: the status, the code and message of its XML, or
+/// what the network said.
+fn cause(error: &object_store::Error) -> Cause {
+    let denied = matches!(
+        error,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
+    );
+    let text = error.to_string();
+    let between = |from: &str, to: &str| {
+        let (_, rest) = text.split_once(from)?;
+        rest.split_once(to).map(|(inner, _)| inner.trim().to_owned())
+    };
+    let status = between("status code: ", ":");
+    if let Some(code) = between("<Code>", "</Code>") {
+        let message = between("<Message>", "</Message>").unwrap_or_default();
+        let message = message.lines().next().unwrap_or_default();
+        let status =
+            status.and_then(|status| status.split(' ').next().map(str::to_owned)).unwrap_or_default();
+        return Cause {
+            reason: format!("the store answered {status} {code}: {message}")
+                .trim_end_matches([' ', ':', '.'])
+                .to_owned(),
+            denied,
+        };
+    }
+    if let Some(status) = status {
+        return Cause { reason: format!("the store answered {status}"), denied };
+    }
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    Cause { reason: innermost.to_string(), denied }
 }
 
 impl From<PathBuf> for Place {
@@ -173,11 +385,13 @@ impl From<&Place> for Place {
 /// A result in the making. Dropped without [`publish`](Self::publish), it is gone.
 pub(crate) enum Pending {
     Local(local::Pending),
+    Remote(upload::Upload),
 }
 
 /// Writes what a [`Pending`] will be.
 pub(crate) enum PendingWriter {
     Local(local::Named<File>),
+    Remote(upload::Writer),
 }
 
 impl Pending {
@@ -185,6 +399,7 @@ impl Pending {
     pub(crate) fn create(place: &Place, overwrite: Overwrite) -> Result<Self, Error> {
         match &place.at {
             At::Local(path) => Ok(Self::Local(local::Pending::create(path, overwrite)?)),
+            At::Remote(remote) => Ok(Self::Remote(upload::Upload::create(remote, overwrite)?)),
         }
     }
 
@@ -192,6 +407,7 @@ impl Pending {
     pub(crate) fn writer(&mut self) -> Result<PendingWriter, Error> {
         match self {
             Self::Local(pending) => Ok(PendingWriter::Local(pending.writer()?)),
+            Self::Remote(upload) => Ok(PendingWriter::Remote(upload.writer())),
         }
     }
 
@@ -199,6 +415,7 @@ impl Pending {
     pub(crate) fn identity(&self) -> Result<Option<(u64, u64)>, Error> {
         match self {
             Self::Local(pending) => pending.identity().map(Some),
+            Self::Remote(_) => Ok(None),
         }
     }
 
@@ -206,6 +423,23 @@ impl Pending {
     pub(crate) fn publish(self) -> Result<u64, Error> {
         match self {
             Self::Local(pending) => pending.publish(),
+            Self::Remote(upload) => upload.publish(),
+        }
+    }
+
+    /// All has been written; its BLAKE3 tells it from another after a kill.
+    pub(crate) fn sealed(&self, blake3: [u8; 32]) -> Result<(), Error> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Remote(upload) => upload.sealed(blake3),
+        }
+    }
+
+    /// Keeps the caller's bytes until the upload is over.
+    pub(crate) fn note(&self, note: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Remote(upload) => upload.note(note),
         }
     }
 }
@@ -214,12 +448,14 @@ impl Write for PendingWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Local(file) => file.write(bytes),
+            Self::Remote(upload) => upload.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Local(file) => file.flush(),
+            Self::Remote(upload) => upload.flush(),
         }
     }
 }
