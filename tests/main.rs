@@ -21,3 +21,4 @@ mod many;
 mod memory;
 mod refusals;
 mod transcripts;
+mod trees;
