@@ -22,3 +22,4 @@ mod memory;
 mod own_key;
 mod refusals;
 mod transcripts;
+mod trees;

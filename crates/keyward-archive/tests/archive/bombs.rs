@@ -299,7 +299,11 @@ fn an_index_of_ten_million_entries_is_bounded() {
     let begun = Instant::now();
     assert_eq!(archive.totals().unwrap().unwrap().entries, COUNT + 1);
     let mut listed = 0;
-    assert!(archive.each_entry(&(), &mut |_| Ok(listed += 1)).unwrap());
+    let mut count = |_| {
+        listed += 1;
+        Ok(())
+    };
+    assert!(archive.each_entry(&(), &mut count).unwrap());
     assert_eq!(listed, COUNT + 1);
     assert!(matches!(archive.index(&()), Err(Error::TooManyNames { .. })));
     assert!(matches!(

@@ -32,6 +32,9 @@ fn has_attributes(folder: &Path) -> bool {
     lsetxattr(folder, "user.keyward", b"x", XattrFlags::empty()).is_ok()
 }
 
+/// Pairs of where data begins and where it ends, or how long it is.
+type Runs = Vec<(u64, u64)>;
+type Planned<'a> = (&'a str, u64, &'a [(u64, u64)]);
 type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn xattrs(path: &Path) -> Xattrs {
@@ -49,7 +52,7 @@ fn xattrs(path: &Path) -> Xattrs {
 }
 
 /// Attributes of everything in a tree and where files have data, by path.
-fn beside(root: &Path) -> BTreeMap<Vec<u8>, (Xattrs, Vec<(u64, u64)>)> {
+fn beside(root: &Path) -> BTreeMap<Vec<u8>, (Xattrs, Runs)> {
     let mut found = BTreeMap::new();
     for path in picture(root).into_keys() {
         let at = root.join(std::ffi::OsStr::from_bytes(&path));
@@ -62,7 +65,7 @@ fn beside(root: &Path) -> BTreeMap<Vec<u8>, (Xattrs, Vec<(u64, u64)>)> {
 
 /// Begin and end of each run of data. Blocks would be the shorter answer, but a file system counts
 /// some of its own among them.
-fn data(path: &Path) -> Vec<(u64, u64)> {
+fn data(path: &Path) -> Runs {
     let file = File::open(path).unwrap();
     let mut runs = Vec::new();
     let mut at = 0;
@@ -139,7 +142,7 @@ fn holes_are_neither_read_nor_stored_and_come_back() {
     let temp = tempfile::tempdir().unwrap();
     let tree = temp.path().join("tree");
     fs::create_dir(&tree).unwrap();
-    let files: [(&str, u64, &[(u64, u64)]); 6] = [
+    let files: [Planned<'_>; 6] = [
         ("nothing", 1 << 40, &[]),
         ("end", (9 << 30) + 100, &[(9 << 14, 1)]),
         ("start", 10 << 30, &[(0, 3)]),
