@@ -19,5 +19,6 @@ mod layers;
 mod losses;
 mod many;
 mod memory;
+mod origin;
 mod refusals;
 mod transcripts;
