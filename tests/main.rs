@@ -20,6 +20,7 @@ mod losses;
 mod many;
 mod memory;
 mod own_key;
+mod origin;
 mod refusals;
 mod transcripts;
 mod trees;
