@@ -19,5 +19,6 @@ mod layers;
 mod losses;
 mod many;
 mod memory;
+mod places;
 mod refusals;
 mod transcripts;
