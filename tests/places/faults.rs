@@ -122,7 +122,8 @@ fn reads(kind: Kind) {
     for (what, fault) in faults {
         let (plan, count) = some(2, 4, is_read, fault);
         store.proxy.plan(plan);
-        assert!(holder.read(&place).unwrap() == data, "{what}");
+        let read = holder.read(&place).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(read == data, "{what}");
         assert!(count.load(Ordering::SeqCst) >= 2, "{what}");
         // For good: refused, and nothing is passed for the whole.
         let mut first = true;
@@ -136,8 +137,8 @@ fn reads(kind: Kind) {
     }
 
     // Another object under the same name in the middle of the reading.
-    let archive = holder.open(&place).unwrap();
     store.proxy.plan(|_| Fault::Pass);
+    let archive = holder.open(&place).unwrap();
     holder.seal(&other, &place, Overwrite::Replace).unwrap();
     let mut out = Vec::new();
     let read = archive.copy_to(&mut out, 2, &());
