@@ -88,6 +88,17 @@ pub enum Error {
         /// The common last component.
         name: Vec<u8>,
     },
+    /// A pattern of what to leave out is none.
+    #[error("{pattern:?} is no pattern: {reason}")]
+    Pattern {
+        /// The pattern as it was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A single file or a stream was to be padded; it is sealed as it is, and has no room for that.
+    #[error("a single file or stream is sealed as it is and cannot be padded")]
+    NotPadded,
     /// Nothing was named to be sealed.
     #[error("no source was named")]
     NoSource,
@@ -223,6 +234,9 @@ pub enum Unsafe {
     /// The path was there already.
     #[error("its path occurs twice")]
     Twice,
+    /// The map of a file with holes is out of order, overlaps, or does not fit size or data.
+    #[error("its map of holes is not that of a file")]
+    Holes,
 }
 
 impl Error {

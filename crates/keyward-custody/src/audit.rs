@@ -97,6 +97,8 @@ pub struct AuditLine {
 pub struct Audit {
     /// A line for each archive, then for each receipt without one, then for what is missing, by name.
     pub lines: Vec<AuditLine>,
+    /// The numbers that are missing, as they would be said to be gone: `retired`.
+    pub missing: GoneMap,
     /// What this host has seen from now on.
     pub heads: Heads,
 }
@@ -261,6 +263,10 @@ impl<'a> Auditor<'a> {
         lines.extend(scene.missing_lines());
         lines.extend(freshness.into_iter().flat_map(|freshness| scene.stale_lines(freshness)));
 
+        let mut missing = GoneMap::default();
+        for ((sealer, series), numbers) in &scene.missing {
+            missing.retire(sealer, series, numbers);
+        }
         let mut heads = self.heads.clone();
         for (path, receipt) in &judged {
             if let Ok(receipt) = receipt
@@ -269,7 +275,14 @@ impl<'a> Auditor<'a> {
                 heads.see(receipt, folder(path));
             }
         }
-        Audit { lines, heads }
+        for line in lines.iter().filter(|line| line.finding == Finding::Missing) {
+            if let Some((sealer, series, number)) = &line.receipt {
+                let mut one = Numbers::new();
+                one.insert(*number);
+                missing.retire(sealer, series, &one);
+            }
+        }
+        Audit { lines, missing, heads }
     }
 
     fn one_of_all(&self, scene: &Scene<'_>, found: &FoundArchive, receipt: &Receipt) -> Finding {

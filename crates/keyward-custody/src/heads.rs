@@ -88,6 +88,17 @@ impl Heads {
         &self.gone
     }
 
+    /// Takes over all that another one has seen of the same vault.
+    pub fn merge(&mut self, other: &Heads) {
+        self.gone.extend(&other.gone);
+        for (sealer, series, head) in other.iter() {
+            let chain = self.chains.entry(sealer.clone()).or_default();
+            if chain.get(series).is_none_or(|known| known.sequence < head.sequence) {
+                chain.insert(series.clone(), head.clone());
+            }
+        }
+    }
+
     /// Notes a receipt that was found to count, in this folder or prefix.
     pub fn see(&mut self, receipt: &Receipt, place: &str) {
         self.gone.extend(receipt.gone());

@@ -40,6 +40,7 @@ mod key_file;
 mod name;
 mod numbers;
 mod own_key;
+mod own_series;
 mod paper;
 mod passphrase;
 mod pending;
@@ -80,6 +81,7 @@ pub use key_file::{KeyFile, KeyId, Leaf, Share, SharePath};
 pub use name::Name;
 pub use numbers::{Numbers, Sequence};
 pub use own_key::{OwnKey, own_key_suffix};
+pub use own_series::{OwnSeries, Waiting};
 pub use paper::{PAPER_WORDS, Paper, Sheet, SheetFacts};
 pub use passphrase::{
     PASSPHRASE_BITS, PASSPHRASE_WORK, check_passphrase, first_identity, generate_passphrase, identity_file,

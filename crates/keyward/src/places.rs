@@ -22,12 +22,19 @@ pub fn place(state: &State, name: &Path) -> Result<Place> {
     })
 }
 
-/// Finishes what a killed run left at the destination of `seal --resume`. Returns the archive's size if there is
-/// nothing left to seal, and says which of the ways it went.
+/// An archive that an earlier run had sealed, and that stands at its place now.
+pub struct Resumed {
+    pub size: u64,
+    /// What that run had noted of it.
+    pub note: Vec<u8>,
+}
+
+/// Finishes what a killed run left at the destination of `seal --resume`. Returns the archive if there is nothing left to
+/// seal, and says which of the ways it went.
 ///
 /// # Errors
 /// Those of the store; what is there can then be tried again.
-pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<u64>> {
+pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<Resumed>> {
     let name = args.output.display();
     let failed = |error| {
         archive_failure(&name.to_string(), "What is sealed is kept.", error)
@@ -39,9 +46,9 @@ pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<u64
             ui.say("An earlier run ended while it was sealing; what it had sent is removed. Sealing anew.");
             Ok(None)
         }
-        Left::Done { size, .. } => {
+        Left::Done { size, note } => {
             ui.say(format!("{name} is complete: an earlier run had given it its name before it ended."));
-            Ok(Some(size))
+            Ok(Some(Resumed { size, note }))
         }
         Left::Sealed(unfinished) => {
             ui.say(format!(
@@ -49,6 +56,7 @@ pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<u64
                 ui::bytes(unfinished.sent()),
                 ui::bytes(unfinished.size())
             ));
+            let note = unfinished.note().to_vec();
             let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
             let bar = ui.progress();
             let step = LongStep::begin();
@@ -57,7 +65,7 @@ pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<u64
             bar.finish();
             let size = finished.map_err(failed)?;
             ui.say(format!("Sealed: {name}, {}.", ui::bytes(size)));
-            Ok(Some(size))
+            Ok(Some(Resumed { size, note }))
         }
     }
 }

@@ -275,6 +275,10 @@ pub fn archive_failure(what: &str, safe: &str, error: keyward_archive::Error) ->
         Error::NoName { .. } | Error::SourceKind { .. } | Error::SameName { .. } | Error::NoSource => {
             Failure::new(Kind::Usage, format!("{error}. {safe}"))
         }
+        Error::Pattern { .. } => Failure::new(Kind::Usage, format!("{error}. {safe}"))
+            .hint("Patterns are those of gitignore; put a backslash before a bracket or brace that is meant as itself."),
+        Error::NotPadded => Failure::new(Kind::Usage, format!("{error}. {safe}"))
+            .hint("Leave out --pad, or seal a folder that holds it."),
         Error::NoEntry { .. } => Failure::new(Kind::NotFound, format!("{what}: {error}. {safe}"))
             .hint("keyward ls lists the paths."),
         Error::NotAFile { .. } => Failure::new(Kind::Usage, format!("{what}: {error}. {safe}"))

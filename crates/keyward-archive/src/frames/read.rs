@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use sha2::{Digest, Sha256};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
+use super::pad;
 use super::{TABLE_END, TABLE_ENTRY, TABLE_FOOT, TABLE_MAGIC};
 use crate::error::Error;
 use crate::index::{self, Summary};
@@ -34,8 +35,18 @@ pub(crate) struct Unframe<R> {
     /// Sizes of the frame that is being read: compressed, decompressed.
     frame: Option<(u64, u64)>,
     frames: Frames,
+    padding: Padding,
     index: Option<Summary>,
     ended: bool,
+}
+
+/// What there was of padding, for when an index tells that it is ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Padding {
+    None,
+    Zeros,
+    /// Something other than zeros, or data after it.
+    Wrong,
 }
 
 /// The frames so far, as their entries in a seek table.
@@ -62,6 +73,7 @@ impl<R: Read> Unframe<R> {
             decoder: Decoder::new().map_err(zstd_error)?,
             frame: None,
             frames: Frames { count: 0, hash: Sha256::new(), fit: true },
+            padding: Padding::None,
             index: None,
             ended: false,
         })
@@ -122,6 +134,9 @@ impl<R: Read> Unframe<R> {
                     return Err(Error::Zstd { reason: "there is data after the index".into() });
                 }
                 None => {
+                    if self.padding == Padding::Zeros {
+                        self.padding = Padding::Wrong;
+                    }
                     self.decoder.reinit().map_err(zstd_error)?;
                     let mut nothing = [];
                     let mut to = OutBuffer::around(nothing.as_mut_slice());
@@ -135,7 +150,13 @@ impl<R: Read> Unframe<R> {
 
     fn skippable(&mut self, magic: u32) -> Result<(), Error> {
         let length = u64::from(u32::from_le_bytes(self.four()?));
+        if magic == pad::MAGIC && self.index.is_none() {
+            return self.padding(length);
+        }
         if magic == index::MAGIC && self.index.is_none() {
+            if self.padding == Padding::Wrong {
+                return Err(Error::Zstd { reason: "the padding is not zeros between data and index".into() });
+            }
             self.index = Some(index::summarize((&mut self.input).take(length))?);
             self.frames.push(8 + length, 0);
             return Ok(());
@@ -149,6 +170,27 @@ impl<R: Read> Unframe<R> {
         }
         let skipped = io::copy(&mut (&mut self.input).take(length), &mut io::sink()).map_err(read_error)?;
         if skipped == length { Ok(()) } else { Err(Error::Zstd { reason: "it ends inside a frame".into() }) }
+    }
+
+    fn padding(&mut self, length: u64) -> Result<(), Error> {
+        let mut left = length;
+        while left > 0 {
+            let bytes = self.input.fill_buf().map_err(read_error)?;
+            let count = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            if count == 0 {
+                return Err(Error::Zstd { reason: "it ends inside a frame".into() });
+            }
+            if bytes.iter().take(count).any(|byte| *byte != 0) {
+                self.padding = Padding::Wrong;
+            }
+            self.input.consume(count);
+            left -= count as u64;
+        }
+        if self.padding == Padding::None {
+            self.padding = Padding::Zeros;
+        }
+        self.frames.push(8 + length, 0);
+        Ok(())
     }
 
     /// The seek table must be that of the frames read.
@@ -210,7 +252,7 @@ mod tests {
 
     fn sealed(data: &[u8]) -> Vec<u8> {
         let (framed, ()) = compress(Vec::new(), 2, 3, &(), |blocks| blocks.put(data)).unwrap();
-        framed.finish(&frame(&[])).unwrap()
+        framed.finish(&frame(&[]), None).unwrap()
     }
 
     fn read_all(stream: &[u8]) -> Result<(Vec<u8>, Option<Summary>), Error> {
@@ -272,6 +314,32 @@ mod tests {
         assert!(read_all(&twice).is_err());
         let data_after = [&stream[..table], &stream[..at_index], &stream[table..]].concat();
         assert!(read_all(&data_after).is_err());
+    }
+
+    #[test]
+    fn padding_is_zeros_between_data_and_index() {
+        let data = noise(1_200_000);
+        let (framed, ()) = compress(Vec::new(), 2, 3, &(), |blocks| blocks.put(&data)).unwrap();
+        let stream = framed.finish(&frame(&[]), Some(500)).unwrap();
+        let size = 500 + stream.len() as u64 + 16 * (stream.len() as u64).div_ceil(65_536);
+        assert_eq!(pad::padme(size), size);
+        let (read, index) = read_all(&stream).unwrap();
+        assert!(read == data && index.is_some());
+        let table = stream.len() - TABLE_FOOT - 4 * TABLE_ENTRY - 8;
+        let padding = table - frame(&[]).len() - 1;
+        assert_eq!(stream[padding], 0);
+        let mut other = stream.clone();
+        other[padding] = 1;
+        assert!(matches!(read_all(&other), Err(Error::Zstd { .. })));
+        // Data after it; the table would have to know.
+        let at_index = table - frame(&[]).len();
+        let small = zstd::bulk::compress(b"more", 3).unwrap();
+        assert!(read_all(&[&stream[..at_index], &small, &stream[at_index..]].concat()).is_err());
+        // A foreign stream may have such frames as it likes.
+        let foreign =
+            [&zstd::bulk::compress(b"a", 3).unwrap()[..], b"\x5c\x2a\x4d\x18\x03\0\0\0abc", &small].concat();
+        assert_eq!(read_all(&foreign).unwrap().0, b"amore");
+        assert!(read_all(&foreign[..foreign.len() - small.len() - 1]).is_err());
     }
 
     proptest! {

@@ -49,7 +49,7 @@ pub(crate) struct Layout {
     index_length: u32,
     /// The first entry of the seek table.
     table_at: u64,
-    /// Frames of data, which the table lists before the index.
+    /// Frames of data and of padding, which the table lists before the index.
     frames: u32,
 }
 
@@ -201,8 +201,17 @@ impl<R: Ahead> Frames<R> {
         self.taken = 0;
     }
 
-    /// The next entry of the table, counted as used.
+    /// The next entry of the table, counted as used; past padding, of which nothing is decompressed.
     fn entry(&mut self) -> Result<Option<(u64, u64)>, Error> {
+        loop {
+            match self.any_entry()? {
+                Some((_, 0)) => {}
+                found => return Ok(found),
+            }
+        }
+    }
+
+    fn any_entry(&mut self) -> Result<Option<(u64, u64)>, Error> {
         if self.used == self.layout.frames {
             return Ok(None);
         }
@@ -345,7 +354,7 @@ mod tests {
 
     fn sealed(data: &[u8]) -> Vec<u8> {
         let (framed, ()) = compress(Vec::new(), 2, 3, &(), |blocks| blocks.put(data)).unwrap();
-        framed.finish(&frame(&[])).unwrap()
+        framed.finish(&frame(&[]), None).unwrap()
     }
 
     fn frames(stream: &[u8]) -> Frames<Cursor<&[u8]>> {

@@ -14,6 +14,7 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
+use super::pad;
 use super::{FRAME, MOST_FRAMES, TABLE_END, TABLE_ENTRY, TABLE_FOOT, TABLE_MAGIC};
 use crate::error::Error;
 use crate::progress::Progress;
@@ -93,6 +94,8 @@ impl Blocks<'_> {
 /// Frames that have been written, and where they went.
 pub(crate) struct Framed<W> {
     out: W,
+    /// Bytes written.
+    written: u64,
     table: Vec<u8>,
 }
 
@@ -164,15 +167,16 @@ fn lane(
 }
 
 fn write<W: Write>(mut out: W, lanes: &[(Receiver<Frame>, Sender<Vec<u8>>)]) -> io::Result<Framed<W>> {
-    let mut table = Vec::new();
+    let (mut table, mut written) = (Vec::new(), 0);
     for (frames, used) in lanes.iter().cycle() {
         let Ok(frame) = frames.recv() else { break };
         let (frame, length) = frame?;
         out.write_all(&frame)?;
         table_entry(&mut table, frame.len(), length)?;
+        written += frame.len() as u64;
         let _ = used.send(frame);
     }
-    Ok(Framed { out, table })
+    Ok(Framed { out, written, table })
 }
 
 fn table_entry(table: &mut Vec<u8>, compressed: usize, decompressed: usize) -> io::Result<()> {
@@ -183,8 +187,16 @@ fn table_entry(table: &mut Vec<u8>, compressed: usize, decompressed: usize) -> i
 }
 
 impl<W: Write> Framed<W> {
-    /// Writes the index frame and the seek table, and hands back the writer.
-    pub(crate) fn finish(mut self, index: &[u8]) -> io::Result<W> {
+    /// Writes the index frame and the seek table, and hands back the writer. With `padded`, padding
+    /// comes before them, for an archive that has so many bytes before this stream.
+    pub(crate) fn finish(mut self, index: &[u8], padded: Option<u64>) -> io::Result<W> {
+        if let Some(before) = padded {
+            let table = self.table.len() + TABLE_ENTRY + TABLE_FOOT + 8;
+            for zeros in pad::frames(before, self.written + (index.len() + table) as u64) {
+                pad::write(&mut self.out, zeros)?;
+                table_entry(&mut self.table, 8 + zeros as usize, 0)?;
+            }
+        }
         self.out.write_all(index)?;
         table_entry(&mut self.table, index.len(), 0)?;
         let count = u32::try_from(self.table.len() / TABLE_ENTRY).ok().filter(|count| *count <= MOST_FRAMES);
@@ -207,7 +219,7 @@ mod tests {
 
     pub(crate) fn frames(data: &[u8], threads: usize) -> Vec<u8> {
         let (framed, ()) = compress(Vec::new(), threads, 3, &(), |blocks| blocks.put(data)).unwrap();
-        framed.finish(&crate::index::tests::frame(&[])).unwrap()
+        framed.finish(&crate::index::tests::frame(&[]), None).unwrap()
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::index::Entries;
 use crate::progress::Progress;
 use crate::staging::Staging;
 use crate::tar::header::Member;
-use crate::tar::reader::{Found, Reader};
+use crate::tar::reader::{Found, Piece, Reader};
 
 /// Hard links to hard links that are followed, as many as Linux follows symbolic links.
 const MOST_HOPS: usize = 40;
@@ -49,7 +49,10 @@ impl Archive {
                 progress.done(0, bytes.len() as u64);
                 if progress.stopped() { Err(Error::Interrupted) } else { Ok(()) }
             };
-            while reader.chunk(&mut copy)? {}
+            while reader.piece(|piece| match piece {
+                Piece::Data(bytes) => copy(bytes),
+                Piece::Hole(length) => zeros(length, &mut copy),
+            })? {}
             Ok(())
         })?;
         out.flush().map_err(|error| Error::io("", error))?;
@@ -321,6 +324,17 @@ fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let top = (!path.is_empty()).then_some(&b""[..]);
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
     top.into_iter().chain(slashes.map(|(at, _)| path.get(..at).unwrap_or_default()))
+}
+
+/// Hands so many zeros to `take`, some at a time.
+fn zeros(mut length: u64, take: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    while length > 0 {
+        let now = ZEROS.get(..usize::try_from(length).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
+        take(now)?;
+        length -= now.len() as u64;
+    }
+    Ok(())
 }
 
 /// Bytes of headers before an entry's content, at least: a long path, times and the entry's own.

@@ -10,6 +10,7 @@ mod certified;
 mod fixed;
 mod hosts;
 mod openssh;
+mod own;
 mod properties;
 mod vector_files;
 mod vectors;
