@@ -21,6 +21,7 @@ mod many;
 mod memory;
 mod own_key;
 mod origin;
+mod places;
 mod refusals;
 mod transcripts;
 mod trees;

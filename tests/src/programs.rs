@@ -25,6 +25,10 @@ pub enum Peer {
     Node,
     /// The folder with npm's `age-encryption`.
     NodeModules,
+    /// An S3 server.
+    Moto,
+    /// Azure's storage emulator, a script for `Node`.
+    Azurite,
 }
 
 impl Peer {
@@ -35,6 +39,8 @@ impl Peer {
             Self::Ykman => "KEYWARD_TEST_YKMAN",
             Self::Node => "KEYWARD_TEST_NODE",
             Self::NodeModules => "KEYWARD_TEST_NODE_MODULES",
+            Self::Moto => "KEYWARD_TEST_MOTO",
+            Self::Azurite => "KEYWARD_TEST_AZURITE",
         }
     }
 }

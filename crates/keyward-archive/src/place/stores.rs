@@ -224,6 +224,8 @@ impl Stores {
                 if let Some(host) = self.variable("STORAGE_EMULATOR_HOST") {
                     let host = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
                     builder = builder.with_base_url(host.trim_end_matches('/')).with_skip_signature(true);
+                    // An upload asks for a credential all the same (object_store 0.14).
+                    builder = builder.with_bearer_token("emulator");
                 }
                 let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
                 let options = options().with_allow_http(self.http(endpoint.as_deref(), "GOOGLE_ALLOW_HTTP")?);
