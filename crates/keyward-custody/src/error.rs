@@ -195,6 +195,16 @@ pub enum Error {
         /// The vault's suite.
         suite: keyward_age::Suite,
     },
+    /// An archive or custody key in a slot that cannot hold it, or that holds another of the token's keys.
+    #[error("the {which} key of {holder} cannot be in slot {slot}")]
+    KeySlot {
+        /// Whose.
+        holder: Name,
+        /// `archive` or `custody`.
+        which: &'static str,
+        /// The slot, in hexadecimal.
+        slot: crate::SlotId,
+    },
     /// A signing slot that is none.
     #[error("{holder} cannot sign with slot {slot}")]
     SigningSlot {

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use keyward_token::Slot;
+
 use crate::present::With;
+use crate::which::Which;
 
 mod origin;
 
@@ -91,8 +94,9 @@ pub struct InitArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// A token to enrol, with its holder's name; may be given several times.
-    #[arg(long = "token", value_name = "NAME=SERIAL", value_parser = parse_name_serial)]
-    pub tokens: Vec<(String, u32)>,
+    /// A YubiKey by its serial number, another PIV card as `card` or by its reader.
+    #[arg(long = "token", value_name = "NAME=SERIAL|card|READER", value_parser = parse_name_token)]
+    pub tokens: Vec<(String, Which)>,
     /// A paper to make, with its holder's name: 24 words, written into this new file (0600) or, without FILE, shown
     /// once; may be given several times.
     #[arg(long = "paper", value_name = "NAME[=FILE]")]
@@ -138,6 +142,17 @@ pub struct EnrolArgs {
     /// When the archive and custody keys ask for a touch.
     #[arg(long, value_enum, default_value_t = TouchArg::Always)]
     pub touch_policy: TouchArg,
+    /// The file with the management key that the token has now, in hexadecimal. A card that is no YubiKey needs it, or
+    /// --default-management-key; a YubiKey only where it cannot tell its own.
+    #[arg(long, value_name = "FILE")]
+    pub management_key: Option<PathBuf>,
+    /// The management key of a card that is no YubiKey is still the well-known one.
+    #[arg(long, conflicts_with = "management_key")]
+    pub default_management_key: bool,
+    /// The file with the PIN that the token has now, to be changed into the new one. Without it a card that is no
+    /// YubiKey keeps the PIN it is given.
+    #[arg(long, value_name = "FILE")]
+    pub present_pin: Option<PathBuf>,
     /// Set the retry counters of PIN and PUK first; this resets both to the factory's values.
     #[arg(long, value_name = "PIN,PUK", value_parser = parse_retries)]
     pub pin_retries: Option<(u8, u8)>,
@@ -151,14 +166,37 @@ pub enum TokenCommand {
     Show(TokenArgs),
     /// Enrol a token without a vault; `init` does this by itself.
     Enroll(EnrollArgs),
+    /// Take over the key in a slot as the archive key, without moving or replacing it: age-plugin-yubikey's, or an
+    /// issuer's. The other keys are made in free slots beside it.
+    Adopt(AdoptArgs),
     /// Prove a token: card proof, PIN, touch and a round trip with its archive key.
     Check(TokenArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct EnrollArgs {
-    /// The token's serial number; may be left out when one token is plugged in.
-    pub serial: Option<u32>,
+    /// The token: a YubiKey's serial number, `card` or a reader's name; may be left out when one token is plugged in.
+    #[arg(value_name = "SERIAL|card|READER")]
+    pub token: Option<Which>,
+    #[command(flatten)]
+    pub with: EnrollWith,
+}
+
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The slot of the P-256 key: 82 to 95, or 9d.
+    #[arg(value_name = "SLOT")]
+    pub slot: Slot,
+    /// The token: a YubiKey's serial number, `card` or a reader's name; may be left out when one token is plugged in.
+    #[arg(value_name = "SERIAL|card|READER")]
+    pub token: Option<Which>,
+    #[command(flatten)]
+    pub with: EnrollWith,
+}
+
+/// What `token enroll` and `token adopt` may be told.
+#[derive(Debug, Args)]
+pub struct EnrollWith {
     /// The holder's name, written into the certificates.
     #[arg(long)]
     pub name: String,
@@ -174,8 +212,9 @@ pub struct EnrollArgs {
 
 #[derive(Debug, Args)]
 pub struct TokenArgs {
-    /// The token's serial number or its holder's name; may be left out when one token is plugged in.
-    #[arg(value_name = "SERIAL|NAME")]
+    /// The token's serial number, its holder's name, `card` or a reader's name; may be left out when one token is plugged
+    /// in.
+    #[arg(value_name = "SERIAL|NAME|card|READER")]
     pub token: Option<String>,
     #[command(flatten)]
     pub json: JsonArgs,
@@ -440,9 +479,9 @@ pub enum HolderCommand {
 pub struct HolderAddArgs {
     /// The holder's name.
     pub name: String,
-    /// A token to enrol: a replacement, or one more.
-    #[arg(long, value_name = "SERIAL", group = "kind")]
-    pub token: Option<u32>,
+    /// A token to enrol: a replacement, or one more. A YubiKey's serial number, `card` or a reader's name.
+    #[arg(long, value_name = "SERIAL|card|READER", group = "kind")]
+    pub token: Option<Which>,
     /// A paper to make: 24 words into this new file (0600).
     #[arg(long, value_name = "FILE", group = "kind")]
     pub paper: Option<PathBuf>,
@@ -608,13 +647,16 @@ pub enum TouchArg {
     Cached,
 }
 
-fn parse_name_serial(text: &str) -> Result<(String, u32), String> {
-    let (name, serial) = text.split_once('=').ok_or("write NAME=SERIAL, for example alice=12345678")?;
-    let serial = serial.parse().map_err(|_| format!("`{serial}` is not a serial number"))?;
+fn parse_name_token(text: &str) -> Result<(String, Which), String> {
+    let (name, token) = text.split_once('=').ok_or("write NAME=SERIAL, for example alice=12345678")?;
     if name.is_empty() {
         return Err("the name before `=` is empty".into());
     }
-    Ok((name.to_owned(), serial))
+    if token.is_empty() {
+        return Err("the token behind `=` is missing".into());
+    }
+    let Ok(which) = token.parse();
+    Ok((name.to_owned(), which))
 }
 
 fn parse_retries(text: &str) -> Result<(u8, u8), String> {
@@ -639,10 +681,12 @@ mod tests {
 
     #[test]
     fn names_and_serials() {
-        assert_eq!(parse_name_serial("alice=7"), Ok(("alice".into(), 7)));
-        assert!(parse_name_serial("alice").is_err());
-        assert!(parse_name_serial("=7").is_err());
-        assert!(parse_name_serial("alice=-7").is_err());
+        assert_eq!(parse_name_token("alice=7"), Ok(("alice".into(), Which::Serial(7))));
+        assert_eq!(parse_name_token("alice=card"), Ok(("alice".into(), Which::Card)));
+        assert_eq!(parse_name_token("alice=ACS 00"), Ok(("alice".into(), Which::Reader("ACS 00".into()))));
+        assert!(parse_name_token("alice").is_err());
+        assert!(parse_name_token("=7").is_err());
+        assert!(parse_name_token("alice=").is_err());
         assert_eq!(parse_retries("5,3"), Ok((5, 3)));
         assert!(parse_retries("0,3").is_err());
     }

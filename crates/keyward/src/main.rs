@@ -10,6 +10,7 @@
 )]
 
 mod attested;
+mod card_secrets;
 mod changing;
 mod cli;
 mod commands;
@@ -38,6 +39,7 @@ mod token_key;
 mod ui;
 mod unlock;
 mod vault_folder;
+mod which;
 
 use std::process::ExitCode;
 

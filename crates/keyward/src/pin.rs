@@ -27,7 +27,7 @@ enum Source {
     /// Asked for; each is kept for the run, until its token refuses it.
     Terminal(RefCell<Vec<(Option<u32>, SecretString)>>),
     /// Set by this very run, so that nobody types it again.
-    Known(Vec<(u32, SecretString)>),
+    Known(Vec<(String, SecretString)>),
 }
 
 impl Pins {
@@ -52,8 +52,8 @@ impl Pins {
         }
     }
 
-    /// The PINs that this run has just given to tokens.
-    pub fn known(pins: Vec<(u32, SecretString)>) -> Self {
+    /// The PINs that this run has just given to tokens, each with its token's label.
+    pub fn known(pins: Vec<(String, SecretString)>) -> Self {
         Pins { source: Source::Known(pins) }
     }
 
@@ -81,7 +81,7 @@ impl Pins {
                 })
             }
             Source::Known(pins) => {
-                let known = pins.iter().find(|(known, _)| Some(*known) == serial);
+                let known = pins.iter().find(|(known, _)| known == label);
                 known.map(|(_, pin)| copy(pin)).ok_or_else(|| {
                     Failure::new(Kind::Pin, format!("The PIN of {label} is not known here. No PIN was sent."))
                 })
@@ -110,7 +110,7 @@ impl Pins {
     ///
     /// # Errors
     /// As [`Pins::pin`]; a PIN that is not 6 to 8 characters, or typed differently the second time.
-    pub fn new_pin(&self, ui: Ui, serial: u32, label: &str) -> Result<SecretString> {
+    pub fn new_pin(&self, ui: Ui, serial: Option<u32>, label: &str) -> Result<SecretString> {
         let pin = match self.source {
             Source::Terminal(_) => {
                 let by = "KEYWARD_PIN_FILE (a file with a line `SERIAL PIN`)";
@@ -121,7 +121,7 @@ impl Pins {
                 }
                 pin
             }
-            _ => self.pin(ui, Some(serial), label)?,
+            _ => self.pin(ui, serial, label)?,
         };
         check_new(&pin)?;
         Ok(pin)
@@ -130,7 +130,10 @@ impl Pins {
 
 /// A PIN has 6 to 8 printable ASCII characters (SP 800-73-4 asks for digits; YubiKeys take any byte), and the
 /// factory's own is no new PIN.
-fn check_new(pin: &SecretString) -> Result<()> {
+///
+/// # Errors
+/// What is wrong with it, before it is set.
+pub fn check_new(pin: &SecretString) -> Result<()> {
     let pin = pin.expose_secret();
     if !(6..=8).contains(&pin.len()) || !pin.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Failure::new(

@@ -472,6 +472,39 @@ fn token_cases() -> Vec<Case> {
             set("/holders/alice/signing/slot", json!("9e")),
             "alice cannot sign with slot 9e",
         ),
+        (
+            "archive-slot-82-spelled-out",
+            add("/holders/alice", "archive_slot", json!("82")),
+            "the statement is not in canonical form",
+        ),
+        (
+            "custody-slot-83-spelled-out",
+            add("/holders/alice", "custody_slot", json!("83")),
+            "the statement is not in canonical form",
+        ),
+        (
+            "archive-slot-9c",
+            add("/holders/alice", "archive_slot", json!("9c")),
+            "the archive key of alice cannot be in slot 9c",
+        ),
+        (
+            "custody-slot-9d",
+            add("/holders/alice", "custody_slot", json!("9d")),
+            "the custody key of alice cannot be in slot 9d",
+        ),
+        (
+            "custody-in-the-archive-slot",
+            add("/holders/alice", "archive_slot", json!("83")),
+            "the custody key of alice cannot be in slot 83",
+        ),
+        (
+            "signing-in-the-custody-slot",
+            with(|v| {
+                v["holders"]["alice"]["custody_slot"] = json!("84");
+                v["holders"]["alice"]["signing"]["slot"] = json!("84");
+            }),
+            "alice cannot sign with slot 84",
+        ),
         // 7
         (
             "archive-key-is-custody-key",
