@@ -346,7 +346,8 @@ fn a_fault_pulls_the_token_before_a_certain_answer_and_the_trace_says_so() {
     let text = std::fs::read_to_string(trace.path()).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines.len(), 6);
+    assert_eq!((&lines[4]["event"], &lines[4]["serial"]), (&"removed".into(), &1.into()));
     assert_eq!(lines[0]["command"], "00a4040005a000000308");
     assert_eq!(lines[1]["serial"], 2);
     assert_eq!(lines[2]["response"], "63c3");
@@ -495,14 +496,19 @@ fn the_control_socket_does_what_it_is_told_and_names_what_it_knows() {
     assert_eq!(
         status,
         serde_json::json!({"reader": READER, "serial": 1, "firmware": "5.7.1", "inserted": true,
-            "connections": 0, "touch": "auto"})
+            "connections": 0, "touch": "auto", "waiting": false, "apdus": 0, "faults": []})
     );
     assert_eq!(ctl("remove 1").unwrap(), "");
     assert_eq!(ctl("remove 1").unwrap_err().to_string(), "1 is out already");
     assert_eq!(ctl(&format!("insert {READER}")).unwrap(), "");
     assert_eq!(ctl("touch deny").unwrap(), "");
     assert!(ctl("status").unwrap().contains("\"touch\":\"deny\""));
-    for request in ["", "touch", "remove", "remove 2", "dance", "touch maybe", "remove \u{1b}[2J"] {
+    for request in ["touch", "deny", "touch 1"] {
+        assert_eq!(ctl(request).unwrap_err().to_string(), "no token waits for a touch");
+    }
+    for request in
+        ["", "remove", "remove 2", "dance", "touch maybe", "remove \u{1b}[2J", "fault 1", "wait-apdus 1 x"]
+    {
         let message = ctl(request).unwrap_err().to_string();
         assert!(message.contains("knows: status") || message.contains("no reader or serial"), "{message}");
         assert!(!message.contains('\u{1b}'));
