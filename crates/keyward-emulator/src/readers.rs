@@ -363,3 +363,8 @@ impl Readers {
         self.table().handles.get(&handle).is_some_and(|known| known.client == client)
     }
 }
+
+#[cfg(test)]
+mod stress;
+#[cfg(test)]
+mod tests;

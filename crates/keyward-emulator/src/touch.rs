@@ -189,7 +189,7 @@ impl Hand {
 
     /// Waits until the token asks for a touch; false if it has not by then.
     pub(crate) fn wait_until_asked(&self, limit: Duration) -> bool {
-        let nobody = |state: &mut State| !state.closed && !(state.asked && state.verdict.is_none());
+        let nobody = |state: &mut State| !(state.closed || state.asked && state.verdict.is_none());
         let waited = self.changed.wait_timeout_while(self.state(), limit, nobody);
         let state = waited.unwrap_or_else(PoisonError::into_inner).0;
         state.asked && state.verdict.is_none() && !state.closed
