@@ -25,6 +25,10 @@ pub enum Peer {
     Node,
     /// The folder with npm's `age-encryption`.
     NodeModules,
+    /// The folder with Debian's pcscd, vsmartcard's driver vpcd and its card vicc.
+    Pcscd,
+    /// The folder with pytest's modules.
+    Pytest,
 }
 
 impl Peer {
@@ -35,6 +39,8 @@ impl Peer {
             Self::Ykman => "KEYWARD_TEST_YKMAN",
             Self::Node => "KEYWARD_TEST_NODE",
             Self::NodeModules => "KEYWARD_TEST_NODE_MODULES",
+            Self::Pcscd => "KEYWARD_TEST_PCSCD",
+            Self::Pytest => "KEYWARD_TEST_PYTEST",
         }
     }
 }
