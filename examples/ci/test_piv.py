@@ -73,6 +73,7 @@ def piv(emulator):
     yield session
     emulator.ctl("fault", SERIAL, "clear")
     connection.disconnect()
+    connection.release()
 
 
 def test_a_wrong_pin_costs_a_try(piv):

@@ -1,7 +1,8 @@
 # A system's PC/SC daemon as a peer: Debian's pcscd, vsmartcard's driver and its own virtual card, of this system's
-# release, and pytest from PyPI. Unpacked into the cache and never installed. Sourced by `peers`.
+# release, and Python modules from PyPI. Unpacked into the cache and never installed. Sourced by `peers`.
 
 PYTEST_VERSION=8.4.2
+PYCRYPTODOME_VERSION=3.23.0
 
 # Sets `pcscd` to the folder that they are unpacked in.
 install_pcscd() {
@@ -37,16 +38,19 @@ install_pcscd() {
   say "peer: pcscd $version, with vpcd and vicc"
 }
 
-# Sets `pytest` to the folder of its modules, for a Python's PYTHONPATH.
-install_pytest() {
-  local folder=$cache/pytest-$PYTEST_VERSION
+# Sets `python_modules` to a folder for a Python's PYTHONPATH: pytest, and the ciphers that vicc imports.
+install_python_modules() {
+  local python_tag folder
+  python_tag=$("$(dirname "$ykman")/python" -c 'import sys; print("py%d.%d" % sys.version_info[:2])')
+  folder=$cache/python-modules-pytest-$PYTEST_VERSION-pycryptodome-$PYCRYPTODOME_VERSION-$python_tag
   if ! ready "$folder"; then
-    say "Installing pytest $PYTEST_VERSION"
+    say "Installing pytest $PYTEST_VERSION and pycryptodome $PYCRYPTODOME_VERSION"
     fresh "$folder"
     timeout 600 "$(dirname "$ykman")/pip" install --quiet --disable-pip-version-check --target "$folder" \
-      "pytest==$PYTEST_VERSION" >&2 || fail "pip could not install pytest $PYTEST_VERSION."
+      "pytest==$PYTEST_VERSION" "pycryptodome==$PYCRYPTODOME_VERSION" >&2 ||
+      fail "pip could not install pytest $PYTEST_VERSION and pycryptodome $PYCRYPTODOME_VERSION."
     complete "$folder"
   fi
-  pytest=$folder
+  python_modules=$folder
   say "peer: pytest $PYTEST_VERSION"
 }

@@ -11,7 +11,7 @@ fn the_pytest_example_passes() {
     assert!(emulator.is_absolute());
     sandbox
         .run(peer(Peer::Ykman).with_file_name("python"))
-        .env("PYTHONPATH", peer(Peer::Pytest))
+        .env("PYTHONPATH", peer(Peer::PythonModules))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp"])
         .arg(sandbox.path("pytest"))

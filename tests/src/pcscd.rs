@@ -131,11 +131,13 @@ impl Pcscd {
     /// vsmartcard's own virtual card, an ISO 7816 card in Python, plugged in in the same way.
     pub fn plug_in_vicc(&self) -> Service {
         let folder = peer(Peer::Pcscd);
+        let modules =
+            [folder.join("usr/lib/python3/site-packages/virtualsmartcard"), peer(Peer::PythonModules)];
         Service::start(
-            Command::new("/usr/bin/python3")
+            Command::new(peer(Peer::Ykman).with_file_name("python"))
                 .arg(folder.join("usr/bin/vicc"))
                 .args(["--type", "iso7816", "--hostname", "127.0.0.1", "--port", &self.port.to_string()])
-                .env("PYTHONPATH", folder.join("usr/lib/python3/site-packages/virtualsmartcard"))
+                .env("PYTHONPATH", std::env::join_paths(modules).unwrap())
                 .env("PYTHONDONTWRITEBYTECODE", "1"),
         )
     }

@@ -27,8 +27,8 @@ pub enum Peer {
     NodeModules,
     /// The folder with Debian's pcscd, vsmartcard's driver vpcd and its card vicc.
     Pcscd,
-    /// The folder with pytest's modules.
-    Pytest,
+    /// The folder with pytest, and with the ciphers that vicc imports.
+    PythonModules,
 }
 
 impl Peer {
@@ -40,7 +40,7 @@ impl Peer {
             Self::Node => "KEYWARD_TEST_NODE",
             Self::NodeModules => "KEYWARD_TEST_NODE_MODULES",
             Self::Pcscd => "KEYWARD_TEST_PCSCD",
-            Self::Pytest => "KEYWARD_TEST_PYTEST",
+            Self::PythonModules => "KEYWARD_TEST_PYTHON_MODULES",
         }
     }
 }
