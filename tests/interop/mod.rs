@@ -5,3 +5,4 @@ mod ci_examples;
 mod emulator;
 mod pcsc;
 mod speed;
+mod traces;

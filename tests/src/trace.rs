@@ -5,7 +5,7 @@ use std::path::Path;
 /// One command and what the token answered.
 #[derive(Debug, Clone)]
 pub struct Exchange {
-    /// The token's serial.
+    /// The token's serial; 0 before a recording knows it.
     pub serial: u64,
     /// The instruction byte.
     pub instruction: u8,
@@ -32,7 +32,7 @@ fn parse(line: &str) -> Option<Exchange> {
     let command = value["command"].as_str().unwrap().to_owned();
     let byte = |at: usize| u8::from_str_radix(&command[2 * at..2 * at + 2], 16).unwrap();
     Some(Exchange {
-        serial: value["serial"].as_u64().unwrap(),
+        serial: value["serial"].as_u64().unwrap_or_default(),
         instruction: byte(1),
         parameters: (byte(2), byte(3)),
         status: value["response"]

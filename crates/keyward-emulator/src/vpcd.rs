@@ -83,8 +83,11 @@ fn converse(mut stream: &TcpStream, readers: &Readers, index: usize) -> std::io:
     stream.set_write_timeout(Some(CALL))?;
     let here = || readers.wait_until_inserted(index, true, Duration::ZERO);
     loop {
+        // The driver sends a length and its message apart, and holds the second back until the first is acknowledged.
+        rustix::net::sockopt::set_tcp_quickack(stream, true)?;
         let mut length = [0; 2];
         read(stream, &mut length, &here)?;
+        rustix::net::sockopt::set_tcp_quickack(stream, true)?;
         let mut message = zeroize::Zeroizing::new(vec![0; usize::from(u16::from_be_bytes(length))]);
         read(stream, &mut message, &here)?;
         let answer = match message[..] {

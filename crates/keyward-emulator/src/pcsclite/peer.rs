@@ -62,7 +62,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn connect(place: &Place, minor: u32) -> Self {
-        let stream = UnixStream::connect(place.socket()).unwrap();
+        Self::at(&place.socket(), minor)
+    }
+
+    pub(crate) fn at(socket: &std::path::Path, minor: u32) -> Self {
+        let stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut peer = Self { stream, context: 0 };
         let version = peer.ask(0x11, &[4, minor, 0]);
@@ -182,4 +186,23 @@ impl Peer {
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
     }
+
+    /// Authenticates with the factory's management key of firmware 5.7 and makes a P-256 key in 9A.
+    pub(crate) fn make_key(&mut self, handle: i32, touch_policy: u8) {
+        use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
+        assert!(self.transmit(handle, SELECT).is_ok());
+        let challenge = self.transmit(handle, &hex!("00870a9b047c02810000")).unwrap();
+        let cipher = aes::Aes192::new_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8].repeat(3)).unwrap();
+        let mut block = Block::<aes::Aes192>::try_from(&challenge[4..20]).unwrap();
+        cipher.encrypt_block(&mut block);
+        let proof = [&hex!("00870a9b147c128210")[..], &block].concat();
+        assert_eq!(self.transmit(handle, &proof).unwrap(), hex!("9000"));
+        let generate = [&hex!("0047009a0bac09800111aa0101ab01")[..], &[touch_policy]].concat();
+        assert!(self.transmit(handle, &generate).unwrap().ends_with(&hex!("9000")));
+    }
+}
+
+/// GENERAL AUTHENTICATE over 32 bytes with the key in 9A.
+pub(crate) fn sign() -> Vec<u8> {
+    [&hex!("0087119a267c2482008120")[..], &[7; 32]].concat()
 }

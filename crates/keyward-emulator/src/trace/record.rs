@@ -272,3 +272,6 @@ fn read(mut from: &UnixStream, length: usize) -> Option<Zeroizing<Vec<u8>>> {
 fn send(mut to: &UnixStream, bytes: &[u8]) -> Option<()> {
     to.write_all(bytes).ok()
 }
+
+#[cfg(test)]
+mod tests;

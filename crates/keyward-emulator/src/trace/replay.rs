@@ -10,7 +10,7 @@ use std::path::Path;
 use aes::cipher::{Block, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use serde::Deserialize;
 
-use super::Event;
+use super::{Event, data_field};
 use crate::{
     Card, Error, Result,
     card::{
@@ -142,7 +142,7 @@ fn tolerated(command: &[u8]) -> Class {
         [_, 0xF8, ..] => Class::Tolerated("serial"),
         [_, 0x1D, ..] => Class::Tolerated("device information"),
         [_, 0x01, 0x10, ..] => Class::Tolerated("serial"),
-        [_, 0xCB, 0x3F, 0xFF, 0x05, 0x5C, 0x03, 0x5F, 0xFF, 0x01, ..] => {
+        [_, 0xCB, 0x3F, 0xFF, body @ ..] if data_field(body).starts_with(&[0x5C, 0x03, 0x5F, 0xFF, 0x01]) => {
             Class::Tolerated("attestation of another token")
         }
         [_, 0xF7, ..] => Class::Metadata,
@@ -217,8 +217,8 @@ impl Player<'_> {
     /// Management key authentication, SP 800-73-4 part 2 appendix A.1, with the nonces of this card.
     fn authenticate(&self, recorded: &[u8]) -> Vec<u8> {
         let answered = || -> Option<Vec<u8>> {
-            let (&[cla, ins, algorithm, reference, _], data) = recorded.split_first_chunk()?;
-            let (template, _) = tlv::read(data)?;
+            let (&[cla, ins, algorithm, reference], body) = recorded.split_first_chunk()?;
+            let (template, _) = tlv::read(data_field(body))?;
             let all = tlv::read_all(template.value)?;
             let nonce = self.nonce.as_deref()?;
             let key = &*self.knowledge.management_key;
@@ -233,7 +233,11 @@ impl Player<'_> {
                 _ => return None,
             };
             let data = tlv::encode(0x7C, &answer);
-            Some([&[cla, ins, algorithm, reference, u8::try_from(data.len()).ok()?], &data[..]].concat())
+            let header = [cla, ins, algorithm, reference];
+            let length = u8::try_from(data.len()).ok()?;
+            // As long or as short as it was recorded.
+            let length = if body.first() == Some(&0) { vec![0, 0, length] } else { vec![length] };
+            Some([&header[..], &length, &data].concat())
         };
         answered().unwrap_or_else(|| recorded.to_vec())
     }
