@@ -2,6 +2,10 @@
 
 mod age;
 mod age_plugin_yubikey;
+mod ci_examples;
 mod emulator;
+mod pcsc;
+mod speed;
+mod traces;
 mod ykman_suite;
 mod yubikey_suite;
