@@ -275,5 +275,6 @@ fn card_key(admin: &mut impl Administrator, whose: &Whose<'_>) -> Result<Option<
 /// Whether an object can be read without the PIN.
 fn shows(card: &mut Card, object: ObjectId) -> Result<bool> {
     let mut client = card.begin()?.select_piv()?.into_client();
+    client.forget_pin()?;
     Ok(client.get_data(object)?.status.is_success())
 }
