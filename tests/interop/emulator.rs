@@ -27,7 +27,7 @@ fn ykman_lists_the_token() {
     sandbox
         .emulator()
         .token("alice.token")
-        .run(&ykman)
+        .run_alone(&ykman)
         .arg("list")
         .go()
         .success()
@@ -43,7 +43,7 @@ fn ykman_lists_two_tokens_side_by_side() {
         .emulator()
         .token("alice.token")
         .token("bob.token")
-        .run(peer(Peer::Ykman))
+        .run_alone(peer(Peer::Ykman))
         .args(["list", "--serials"])
         .go()
         .success()
@@ -57,7 +57,7 @@ fn ykman_reads_the_piv_applet() {
     sandbox
         .emulator()
         .token("alice.token")
-        .run(peer(Peer::Ykman))
+        .run_alone(peer(Peer::Ykman))
         .args(["piv", "info"])
         .go()
         .success()
@@ -72,7 +72,13 @@ fn ykman_reads_the_piv_applet() {
 fn ykman_changes_pin_and_makes_an_attested_key() {
     let sandbox = factory_token();
     let ykman = |arguments: &[&str]| {
-        sandbox.emulator().token("alice.token").run(peer(Peer::Ykman)).args(["piv"]).args(arguments).go()
+        sandbox
+            .emulator()
+            .token("alice.token")
+            .run_alone(peer(Peer::Ykman))
+            .args(["piv"])
+            .args(arguments)
+            .go()
     };
     ykman(&["access", "change-pin", "--pin", FACTORY_PIN, "--new-pin", "24681357"]).success();
     ykman(&[
@@ -118,7 +124,13 @@ fn ykman_changes_pin_and_makes_an_attested_key() {
 fn ykman_counts_wrong_pins_and_unblocks_with_the_puk() {
     let sandbox = factory_token();
     let ykman = |arguments: &[&str]| {
-        sandbox.emulator().token("alice.token").run(peer(Peer::Ykman)).args(["piv"]).args(arguments).go()
+        sandbox
+            .emulator()
+            .token("alice.token")
+            .run_alone(peer(Peer::Ykman))
+            .args(["piv"])
+            .args(arguments)
+            .go()
     };
     for _ in 0..3 {
         ykman(&["access", "change-pin", "--pin", "999999", "--new-pin", "24681357"]).failure();
@@ -175,7 +187,7 @@ fn certify(sandbox: &Sandbox) {
         sandbox
             .emulator()
             .token("alice.token")
-            .run(peer(Peer::Ykman))
+            .run_alone(peer(Peer::Ykman))
             .args(["piv", "certificates"])
             .args(arguments)
             .go()

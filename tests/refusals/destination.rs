@@ -117,8 +117,9 @@ fn an_occupied_slot_is_not_overwritten_unless_that_is_typed() {
     let ykman =
         ["piv", "keys", "generate", "--algorithm", "ECCP256", "--pin-policy", "ALWAYS", "82", "mine.pem"];
     let factory = ["-m", "010203040506070801020304050607080102030405060708", "-P", "123456"];
-    let generate =
-        || sandbox.emulator().token("alice.token").run(peer(Peer::Ykman)).args(ykman).args(factory).go();
+    let generate = || {
+        sandbox.emulator().token("alice.token").run_alone(peer(Peer::Ykman)).args(ykman).args(factory).go()
+    };
     generate().success();
     let before = sandbox.read("alice.token");
     let init = |more: &[&str]| {

@@ -26,7 +26,8 @@ impl<'a> Emulator<'a> {
 
     /// Plugs in the token of this file of the sandbox.
     pub fn token(self, file: &str) -> Self {
-        self.option("--token", file)
+        let path = self.sandbox.path(file);
+        self.option("--token", path)
     }
 
     /// Nobody touches the tokens.
@@ -47,6 +48,16 @@ impl<'a> Emulator<'a> {
     /// A program of the PATH, run with the tokens.
     pub fn run(self, name: impl AsRef<OsStr>) -> Run {
         self.sandbox.run(program("keyward-emulator")).arg("run").args(self.options).arg("--").arg(name)
+    }
+
+    /// As [`Emulator::run`], where the program sees no process but its own: ykman and age-plugin-yubikey end or interrupt
+    /// every scdaemon that they find. Where the system allows no such place, the run fails and says so.
+    pub fn run_alone(self, name: impl AsRef<OsStr>) -> Run {
+        let mut place = vec!["--pid", "--fork", "--kill-child", "--mount-proc"];
+        if !rustix::process::geteuid().is_root() {
+            place.insert(0, "--map-root-user");
+        }
+        self.run("unshare").args(place).arg(name)
     }
 
     /// `keyward`, run with the tokens.

@@ -24,6 +24,7 @@ mod noise;
 mod programs;
 mod run;
 mod sandbox;
+mod store;
 mod trace;
 mod tree;
 
@@ -34,5 +35,6 @@ pub use noise::Noise;
 pub use programs::{Peer, campaign_is_long, peer, program, update_is_wanted, workspace_root};
 pub use run::{Outcome, Run};
 pub use sandbox::{Files, PIN, SUITES, Sandbox};
+pub use store::{Fault, Kind, Message, Proxy, Seen, Store};
 pub use trace::{Exchange, read_trace};
 pub use tree::{EVERYDAY_FILES, links_out, real_tree, small_tree};

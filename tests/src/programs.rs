@@ -25,6 +25,16 @@ pub enum Peer {
     Node,
     /// The folder with npm's `age-encryption`.
     NodeModules,
+    /// An S3 server.
+    Moto,
+    /// Azure's storage emulator, a script for `Node`.
+    Azurite,
+    /// The sources of ykman with their tests, and what runs these in `site`.
+    YkmanSuite,
+    /// The integration tests of the yubikey crate, `published` and `corrected`, and its `source`.
+    YubikeySuite,
+    /// str4d's plugin of age for YubiKeys.
+    AgePluginYubikey,
 }
 
 impl Peer {
@@ -35,6 +45,11 @@ impl Peer {
             Self::Ykman => "KEYWARD_TEST_YKMAN",
             Self::Node => "KEYWARD_TEST_NODE",
             Self::NodeModules => "KEYWARD_TEST_NODE_MODULES",
+            Self::Moto => "KEYWARD_TEST_MOTO",
+            Self::Azurite => "KEYWARD_TEST_AZURITE",
+            Self::YkmanSuite => "KEYWARD_TEST_YKMAN_SUITE",
+            Self::YubikeySuite => "KEYWARD_TEST_YUBIKEY_SUITE",
+            Self::AgePluginYubikey => "KEYWARD_TEST_AGE_PLUGIN_YUBIKEY",
         }
     }
 }

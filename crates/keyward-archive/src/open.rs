@@ -13,12 +13,12 @@
 //! each verified, but the end may still be missing when they arrive.
 
 mod pick;
+mod stream;
 
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
 
+use self::stream::{Pieces, Stream};
 use keyward_age::{FileKey, Header, NONCE_LEN, OpenAt, OpenReader};
 
 use crate::digest::{Digest, Digested};
@@ -27,9 +27,9 @@ use crate::error::Error;
 use crate::extract::{ExtractOptions, ExtractReport, Extraction};
 use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
-use crate::frames::seek::Layout;
+use crate::frames::seek::{Ahead, Layout};
 use crate::index::{Entries, Summary, Totals};
-use crate::place::{FromOffset, Local, Named, Overwrite, Pending};
+use crate::place::{Object, Overwrite, Pending, Place, Sequential};
 use crate::progress::Progress;
 use crate::seal::header_digest;
 use crate::staging::Staging;
@@ -43,7 +43,7 @@ pub const MOST_INDEX_BYTES: u64 = 1 << 28;
 /// A sealed archive of which only the header has been read.
 pub struct Sealed {
     path: PathBuf,
-    place: Local,
+    place: Object,
     header: Header,
     header_digest: [u8; 32],
 }
@@ -54,20 +54,22 @@ impl Sealed {
     /// # Errors
     /// [`Error::Missing`]; [`Error::NotAnArchive`] if it is no age file or no file at all;
     /// [`Error::Age`] for a malformed header, or a file that ends there; [`Error::Io`].
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let place = Local::open(path)?;
+    pub fn open(place: impl Into<Place>) -> Result<Self, Error> {
+        let place = place.into();
+        let path = place.shown();
+        let place = Object::open(&place)?;
         let mut start = BufReader::new(place.from(0));
         let header = Header::read(&mut start).map_err(|error| match error {
-            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.to_path_buf() },
-            other => Error::io(path, io::Error::from(other)),
+            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.clone() },
+            other => Error::io(&path, io::Error::from(other)),
         })?;
         let mut nonce = [0; NONCE_LEN];
         start.read_exact(&mut nonce).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Error::Age(keyward_age::Error::Truncated),
-            _ => Error::io(path, error),
+            _ => Error::io(&path, error),
         })?;
         let header_digest = header_digest(&header, &nonce);
-        Ok(Self { path: path.to_path_buf(), place, header, header_digest })
+        Ok(Self { path, place, header, header_digest })
     }
 
     /// The age header, which tells whom the archive is sealed to.
@@ -130,7 +132,7 @@ impl Sealed {
 /// An archive with its file key.
 pub struct Archive {
     path: PathBuf,
-    place: Local,
+    place: Object,
     header: Header,
     key: FileKey,
     /// BLAKE3 of the whole archive.
@@ -243,9 +245,9 @@ impl Archive {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<u64, Error> {
-        let pending = Pending::create(path, overwrite)?;
+        let mut pending = Pending::create(&path.into(), overwrite)?;
         progress.found(0, self.anywhere()?.size());
-        let mut out = Named { inner: pending.writer()?, path: path.to_path_buf() };
+        let mut out = pending.writer()?;
         self.copy_to(&mut out, threads, progress)?;
         pending.publish()
     }
@@ -330,7 +332,6 @@ impl Archive {
             None => Digested::not(from),
         };
         let digest = from.digest();
-        let from = BufReader::with_capacity(1 << 18, from);
         let reader = OpenReader::new(from, &self.key, threads.min(8))
             .map_err(|error| Error::io(&self.path, io::Error::from(error)))?;
         Ok((reader, digest))
@@ -347,13 +348,14 @@ impl Archive {
     }
 
     /// Random access; the last chunk is verified.
-    fn anywhere(&self) -> Result<OpenAt<&Local>, Error> {
+    fn anywhere(&self) -> Result<OpenAt<&Object>, Error> {
         OpenAt::new(&self.place, self.header.len(), &self.key)
             .map_err(|error| Error::io(&self.path, io::Error::from(error)))
     }
 
     /// Looks at the first bytes: a tar, a tar in zstd, or neither.
-    fn sniff(&self, threads: usize) -> Result<(Tarred, Digest), Error> {
+    fn sniff(&self, threads: usize) -> Result<Tarred, Error> {
+        let threads = if threads == 0 { ExtractOptions::default().threads } else { threads };
         let (mut reader, digest) = self.reader(threads)?;
         let mut start = Vec::with_capacity(BLOCK);
         (&mut reader)
@@ -366,7 +368,7 @@ impl Archive {
         }
         let stream = io::Cursor::new(start).chain(reader);
         if !zstd {
-            return Ok((Tarred::Plain(Box::new(stream)), digest));
+            return Ok(Tarred { stream: Stream::Plain(Box::new(stream)), digest, threads });
         }
         let mut unframe = Unframe::new(stream)?;
         // The first block tells whether it is a tar that was compressed.
@@ -383,22 +385,19 @@ impl Archive {
         if !tar {
             return Err(Error::NotATree { path: self.path.clone() });
         }
-        Ok((Tarred::Zstd(block, Box::new(unframe)), digest))
+        Ok(Tarred { stream: Stream::Zstd(block, Box::new(unframe)), digest, threads })
     }
 
-    /// Decrypts and decompresses in another thread while `work` reads the tar. Returns the summary
+    /// Decrypts and decompresses in other threads while `work` reads the tar. Returns the summary
     /// of the index, if there was one, when the whole stream has been read and verified.
     fn with_tar(
         &self,
-        (tarred, digest): (Tarred, Digest),
+        tarred: Tarred,
         work: impl FnOnce(&mut Pieces) -> Result<(), Error>,
     ) -> Result<Option<Summary>, Error> {
-        let worked = thread::scope(|scope| {
-            let (send, pieces) = sync_channel(4);
-            let (give_back, used) = channel();
-            scope.spawn(move || tarred.pump(&send, &used));
-            let mut pieces = Pieces { pieces, used: give_back, piece: Vec::new(), at: 0, end: None };
-            work(&mut pieces)?;
+        let Tarred { stream, digest, threads } = tarred;
+        let worked = stream.read_by(threads, |pieces| {
+            work(pieces)?;
             let index = pieces.end()?;
             self.check(&digest)?;
             Ok(index)
@@ -417,132 +416,16 @@ impl Archive {
     }
 }
 
-type Plain = OpenReader<BufReader<Digested<FromOffset>>>;
-type Stream = io::Chain<io::Cursor<Vec<u8>>, Plain>;
+type Plain = OpenReader<Digested<Sequential>>;
 
-/// The stream inside an archive that holds a tree.
-enum Tarred {
-    Plain(Box<Stream>),
-    /// With the first block, which has been read already.
-    Zstd(Vec<u8>, Box<Unframe<Stream>>),
-}
-
-enum Piece {
-    Data(Vec<u8>),
-    End(Option<Summary>),
-}
-
-impl Tarred {
-    /// Sends the tar in pieces, then the end; stops when nobody listens any more.
-    fn pump(mut self, send: &SyncSender<Result<Piece, Error>>, used: &Receiver<Vec<u8>>) {
-        let mut start = match &mut self {
-            Self::Plain(_) => Vec::new(),
-            Self::Zstd(start, _) => std::mem::take(start),
-        };
-        loop {
-            let mut piece = used.try_recv().unwrap_or_default();
-            piece.resize(FRAME, 0);
-            let mut filled = start.len();
-            if let Some(begin) = piece.get_mut(..filled) {
-                begin.copy_from_slice(&start);
-                start.clear();
-            }
-            let read = loop {
-                let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
-                    break Ok(());
-                };
-                match self.read(rest) {
-                    Ok(0) => break Ok(()),
-                    Ok(count) => filled += count,
-                    Err(error) => break Err(error),
-                }
-            };
-            piece.truncate(filled);
-            let ended = filled < FRAME;
-            let more = match read {
-                Err(error) => {
-                    // What came before the fault is verified; the reader may find its own there.
-                    let _ = send.send(Ok(Piece::Data(piece)));
-                    let _ = send.send(Err(error));
-                    false
-                }
-                Ok(()) if ended => {
-                    let index = match &self {
-                        Self::Plain(_) => None,
-                        Self::Zstd(_, unframe) => unframe.index(),
-                    };
-                    let _ = send.send(Ok(Piece::Data(piece)));
-                    let _ = send.send(Ok(Piece::End(index)));
-                    false
-                }
-                Ok(()) => send.send(Ok(Piece::Data(piece))).is_ok(),
-            };
-            if !more {
-                return;
-            }
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        match self {
-            Self::Zstd(_, unframe) => unframe.read(buffer),
-            Self::Plain(stream) => loop {
-                match stream.read(buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    read => return read.map_err(|error| Error::io("", error)),
-                }
-            },
-        }
-    }
-}
-
-/// The tar, as it comes from the other thread.
-struct Pieces {
-    pieces: Receiver<Result<Piece, Error>>,
-    used: Sender<Vec<u8>>,
-    piece: Vec<u8>,
-    at: usize,
-    end: Option<Option<Summary>>,
-}
-
-impl Pieces {
-    /// The index's summary, once all has been read.
-    fn end(&mut self) -> Result<Option<Summary>, Error> {
-        io::copy(self, &mut io::sink()).map_err(|error| Error::io("", error))?;
-        Ok(self.end.flatten())
-    }
-}
-
-impl BufRead for Pieces {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.at >= self.piece.len() && self.end.is_none() {
-            match self.pieces.recv() {
-                Ok(Ok(Piece::Data(piece))) => {
-                    let _ = self.used.send(std::mem::replace(&mut self.piece, piece));
-                    self.at = 0;
-                }
-                Ok(Ok(Piece::End(index))) => self.end = Some(index),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        }
-        Ok(self.piece.get(self.at..).unwrap_or_default())
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.at += count;
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(buffer)?;
-        self.consume(count);
-        Ok(count)
-    }
+/// The tar in an archive, about to be read.
+struct Tarred {
+    stream: Stream<io::Chain<io::Cursor<Vec<u8>>, Plain>>,
+    digest: Digest,
+    threads: usize,
 }
 
 /// Finds the index by the seek table at the end; `None` if the stream does not end like one of ours.
-fn find_index<R: Read + Seek>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
+fn find_index<R: Ahead>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
     Layout::find(stream)?.map(|layout| layout.index(stream)).transpose()
 }

@@ -11,7 +11,7 @@ use keyward_age::Recipient;
 
 use crate::{
     Candidate, Change, Confirmation, Epoch, Error, Fingerprint, Generation, Holder, KeyFile, Name, Namespace,
-    Pins, PublicKey, Signature, SignatureError, Statement, VaultFiles,
+    Pins, PublicKey, Sealer, Signature, SignatureError, Statement, VaultFiles,
 };
 
 /// Whom an archive is sealed to; displayed as `alice`, `epoch 2` or `its own key`.
@@ -77,6 +77,11 @@ impl Verified<Statement> {
     /// The epoch that archives are sealed to; none in a vault that has none.
     pub fn epoch_in_force(&self) -> Option<&Epoch> {
         self.epochs().last()
+    }
+
+    /// The sealers, in force and removed.
+    pub fn sealers(&self) -> &BTreeMap<Name, Sealer> {
+        self.value.claimed_sealers()
     }
 
     /// Reads the key file that keeps an epoch; `bytes` are those of the file that [`Epoch::file_name`] names.

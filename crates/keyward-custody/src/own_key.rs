@@ -6,7 +6,7 @@
 
 use keyward_age::Recipient;
 
-use crate::{Error, IdentitySeed, KeyFile, KeyId, SealedTo, Statement, Verified};
+use crate::{Digest, Error, IdentitySeed, KeyFile, KeyId, SealedTo, Statement, Verified};
 
 /// The `key` of such key files.
 const KEY: &str = "archive";
@@ -52,8 +52,9 @@ impl Verified<Statement> {
     pub fn own_key_file(&self, bytes: &[u8]) -> Result<KeyFile, Error> {
         let file = KeyFile::parse(bytes)?;
         let (id, own) = (file.id(), self.statement());
-        let another =
-            |member, found: String| Err(Error::KeyFileOfAnother { file: own_name(&file), member, found });
+        let another = |member, found: String| {
+            Err(Error::KeyFileOfAnother { file: own_name(file.digest()), member, found })
+        };
         if id.vault != own.vault_id() {
             return another("vault", id.vault.to_string());
         }
@@ -73,11 +74,11 @@ impl Verified<Statement> {
 
 /// What is added to the archive's name for the name of its key file: `.key-5f0c9e21aa3b4d10.json`. It has digits of the
 /// file's digest, so that two sealers who write to one name never take each other's key away.
-pub fn own_key_suffix(file: &KeyFile) -> String {
-    format!(".{}", own_name(file))
+pub fn own_key_suffix(digest: Digest) -> String {
+    format!(".{}", own_name(digest))
 }
 
-fn own_name(file: &KeyFile) -> String {
-    let digest = file.digest().to_string();
+fn own_name(digest: Digest) -> String {
+    let digest = digest.to_string();
     format!("key-{}.json", digest.get(..DIGITS).unwrap_or(&digest))
 }

@@ -64,6 +64,7 @@ pub struct Card {
     session: piv::Session,
     touch: Touch,
     changed: bool,
+    reboot: bool,
 }
 
 impl Card {
@@ -92,6 +93,7 @@ impl Card {
             session: piv::Session::default(),
             touch: Touch::default(),
             changed: false,
+            reboot: false,
         }
     }
 
@@ -128,6 +130,12 @@ impl Card {
         std::mem::take(&mut self.changed)
     }
 
+    /// Whether the card wants to be pulled out and plugged in again, since this was last asked: its configuration
+    /// was changed so. The answer goes out first.
+    pub fn take_reboot(&mut self) -> bool {
+        std::mem::take(&mut self.reboot)
+    }
+
     /// Power off and on, or a reset: selection, verifications and half-done exchanges are gone.
     pub fn power_cycle(&mut self) {
         self.channel.clear();
@@ -154,11 +162,12 @@ impl Card {
         if command.ins == INS_SELECT {
             return self.select(command);
         }
-        let (serial, firmware) = (self.state.serial, self.state.firmware);
         match self.selected {
             None => Err(Sw::WRONG_INS),
-            Some(Applet::Management) => management::command(serial, firmware, command),
-            Some(Applet::Otp) => otp::command(serial, firmware, command),
+            Some(Applet::Management) => {
+                management::command(&mut self.state, command, &mut self.changed, &mut self.reboot)
+            }
+            Some(Applet::Otp) => otp::command(&self.state, command),
             Some(Applet::Piv) => Piv {
                 state: &mut self.state,
                 session: &mut self.session,
@@ -178,7 +187,12 @@ impl Card {
         let known = APPLETS
             .iter()
             .find(|(_, shortest, aid)| command.data.len() >= *shortest && aid.starts_with(&command.data));
-        let &(applet, ..) = known.ok_or(Sw::NOT_FOUND)?;
+        let enabled = |applet| match applet {
+            Applet::Piv => self.state.device.has_piv(),
+            Applet::Otp => self.state.device.has_otp(),
+            Applet::Management => true,
+        };
+        let &(applet, ..) = known.filter(|(applet, ..)| enabled(*applet)).ok_or(Sw::NOT_FOUND)?;
         if self.selected != Some(applet) {
             self.session = piv::Session::default();
         }

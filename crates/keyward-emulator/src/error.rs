@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// The firmware version does not parse or has no profile here.
-    #[error("there is no emulation of firmware {version}; there is 5.2.x, 5.4.x and 5.7.x")]
+    #[error("there is no emulation of firmware {version}; there is 4.3.x, 5.2.x, 5.4.x and 5.7.x")]
     Firmware {
         /// The version as it was given.
         version: String,

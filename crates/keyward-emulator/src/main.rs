@@ -34,7 +34,7 @@ enum Action {
         /// The serial number, different for each token.
         #[arg(long)]
         serial: u32,
-        /// The firmware to behave like: 5.2.x, 5.4.x or 5.7.x.
+        /// The firmware to behave like: 4.3.x, 5.2.x, 5.4.x or 5.7.x.
         #[arg(long, default_value = "5.7.1", value_parser = parse_firmware)]
         firmware: Firmware,
     },

@@ -17,7 +17,7 @@ use std::{
 
 pub use self::pcsc::TokenStatus;
 pub(crate) use self::pcsc::{ClientId, Code, Disposition, Outcome, ReaderView, Share};
-use self::table::{Handle, HandleState, Lock, Reader, Table, fresh, next_event, printable};
+use self::table::{Handle, HandleState, Lock, Reader, Table, fresh, printable};
 use crate::{
     Error, Result, Touch,
     fault::RemoveAt,
@@ -354,6 +354,10 @@ impl Readers {
             self.announce(guard);
             return Err(Code::READER_UNAVAILABLE);
         }
+        if reader.token.take_reboot() {
+            guard.reboot(index);
+            self.announce(guard);
+        }
         Ok(answer)
     }
 
@@ -376,11 +380,7 @@ impl Readers {
         let mut table = self.table();
         let index = table.find(which)?;
         match table.readers.get_mut(index) {
-            Some(reader) if !reader.inserted => {
-                reader.inserted = true;
-                reader.events = reader.events.wrapping_add(1);
-                table.events = next_event(table.events);
-            }
+            Some(reader) if !reader.inserted => table.insert(index),
             _ => return Err(Error::Control(format!("{} is in already", printable(which)))),
         }
         self.announce(table);

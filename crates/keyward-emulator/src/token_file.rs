@@ -88,6 +88,11 @@ impl TokenFile {
         self.card.set_touch(touch);
     }
 
+    /// Whether the token wants to be pulled out and plugged in again; see [`Card::take_reboot`].
+    pub fn take_reboot(&mut self) -> bool {
+        self.card.take_reboot()
+    }
+
     /// Power off and on, or a reset.
     pub fn power_cycle(&mut self) {
         self.card.power_cycle();

@@ -12,6 +12,13 @@ use keyward_token::Slot;
 use crate::present::With;
 use crate::which::Which;
 
+mod origin;
+
+pub use origin::{
+    AdoptArgs, ReceiptCommand, RetireArgs, SealerAddArgs, SealerCommand, SealerListArgs, SealerRemoveArgs,
+    VerifyArgs,
+};
+
 /// Key custody with PIV smartcards and YubiKeys.
 #[derive(Debug, Parser)]
 #[command(
@@ -19,7 +26,7 @@ use crate::which::Which;
     version,
     about = "Keeps the keys that open your cloud data on hardware tokens that you hold.",
     after_help = "Exit codes: 0 done · 1 other · 2 usage · 3 nothing found · 4 PIN · 5 touch · 6 token removed or busy\n\
-                  7 not verified · 8 not a holder · 9 refused for safety · 10 files · 130 interrupted",
+                  7 not verified · 8 not a holder · 9 refused for safety · 10 files or store · 130 interrupted",
     max_term_width = 100
 )]
 pub struct Cli {
@@ -66,6 +73,14 @@ pub enum Command {
     Recover(RecoverArgs),
     /// Seal an archive anew: another file key, for the holders and the epoch of today.
     Reseal(ResealArgs),
+    /// Check archives and their receipts: forged, missing, reordered or rolled back, each by name.
+    Verify(VerifyArgs),
+    /// Hosts whose archives get receipts: certify, list and remove them.
+    #[command(subcommand)]
+    Sealer(SealerCommand),
+    /// Receipts: adopt archives that have none, and say which may be deleted.
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// Look at this machine: the smart card service, readers, tokens, vault and pins.
     Doctor(DoctorArgs),
 }
@@ -101,6 +116,9 @@ pub struct InitArgs {
     /// Accept a policy with a single holder, whose loss loses the data.
     #[arg(long)]
     pub no_recovery: bool,
+    /// The name of this host in receipts; else its own.
+    #[arg(long, value_name = "NAME")]
+    pub sealer: Option<String>,
     #[command(flatten)]
     pub enrol: EnrolArgs,
 }
@@ -214,23 +232,90 @@ pub struct SealArgs {
     /// Files or folders to seal; `-` is standard input.
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
-    /// Where the archive goes. It appears there only when it is complete.
+    /// Where the archive goes: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY. It appears there only
+    /// when it is complete.
     #[arg(short, long, value_name = "DEST")]
     pub output: PathBuf,
     /// Replace what stands at DEST.
     #[arg(long)]
     pub force: bool,
+    /// Keep the sealed bytes until they are in the store, and go on with the upload that a killed run of the same
+    /// command left.
+    #[arg(long)]
+    pub resume: bool,
+    /// Keep them in this folder; else beside this host's state.
+    #[arg(long, value_name = "DIR", requires = "resume")]
+    pub spool: Option<PathBuf>,
     /// The zstd level of a folder.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
+    #[command(flatten)]
+    pub tree: TreeArgs,
+    /// Give the archive a key of its own instead of the epoch's, kept under the policy in a file beside the archive: opening
+    /// it exposes no other archive. For vaults whose holders open only together.
+    #[arg(long)]
+    pub own_key: bool,
+    /// The series that the archive's receipt is numbered in; else the first source's name.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     /// Print a JSON report on standard output.
     #[command(flatten)]
     pub json: JsonArgs,
 }
 
 #[derive(Debug, Args)]
+pub struct TreeArgs {
+    /// Leave out what matches, as gitignore's patterns do, relative to each SRC; `!PATTERN` keeps it.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out what matches the patterns in this file, one a line; those of --exclude come after them.
+    #[arg(long, value_name = "FILE")]
+    pub exclude_from: Vec<PathBuf>,
+    /// Leave out what the `.keywardignore`, `.ignore` and `.gitignore` files in the folders name.
+    #[arg(long)]
+    pub ignore_files: bool,
+    /// Leave out what is in folders with a valid `CACHEDIR.TAG`, but for that file.
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Leave out what is in folders on another file system than SRC.
+    #[arg(short = 'x', long)]
+    pub one_file_system: bool,
+    /// Seal extended attributes and POSIX ACLs: those of users, or all that can be read.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "user"
+    )]
+    pub xattrs: Option<Xattrs>,
+    /// Pad the archive of a folder, so that its size tells little; it grows by 12 % at most.
+    #[arg(long)]
+    pub pad: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Xattrs {
+    /// `user.…` and POSIX ACLs.
+    User,
+    /// Those of the system too, such as `security.…` and `trusted.…`; for root.
+    All,
+}
+
+impl Xattrs {
+    /// What an option asks for.
+    pub fn attributes(asked: Option<Self>) -> keyward_archive::Attributes {
+        match asked {
+            None => keyward_archive::Attributes::None,
+            Some(Self::User) => keyward_archive::Attributes::User,
+            Some(Self::All) => keyward_archive::Attributes::All,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct OpenArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// Unpack these alone, by their paths as `ls` shows them; a folder with all that is in it.
     #[arg(value_name = "PATH", requires = "directory", conflicts_with = "output")]
@@ -260,16 +345,26 @@ pub struct OpenArgs {
     /// Make symbolic links whose targets lie outside DIR, instead of refusing the archive; none is followed.
     #[arg(long)]
     pub links_out: bool,
-    /// Give files to the owners that the archive names, by number; for root.
+    /// Give files to the owners that the archive names, by name where it is known here, else by number; for
+    /// root.
     #[arg(long)]
     pub owners: bool,
+    /// Set extended attributes and POSIX ACLs: those of users, or all that we may set.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "user"
+    )]
+    pub xattrs: Option<Xattrs>,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// Show kind, mode, size and time as well.
     #[arg(short, long)]
@@ -282,7 +377,7 @@ pub struct LsArgs {
 
 #[derive(Debug, Args)]
 pub struct CatArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// The file's path inside the archive, as `ls` shows it.
     #[arg(value_name = "PATH")]
@@ -300,6 +395,9 @@ pub struct UnlockArgs {
     /// Use a PIN from a file or variable even when it is the token's last try.
     #[arg(long)]
     pub last_try: bool,
+    /// The key file of an archive that has a key of its own, where no receipt names it.
+    #[arg(long, value_name = "FILE", requires = "unverified")]
+    pub key_file: Option<PathBuf>,
     /// Open the epoch of the archive with the tokens that are here: fewer touches for many archives, and every archive of
     /// that epoch could be opened with what is in memory until the run ends.
     #[arg(long)]
@@ -448,6 +546,9 @@ pub struct ResealArgs {
     /// Archives to seal anew; each is replaced when the new one is complete.
     #[arg(required = true)]
     pub archives: Vec<PathBuf>,
+    /// The series of the new receipt; else that of the archive's receipt, or its name without its ending.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use keyward_age::{FileKey, Header, SoftIdentity};
+use keyward_custody::KeyFile;
 
 use crate::cli::UnlockArgs;
 use crate::pin::Pins;
@@ -20,6 +21,16 @@ use crate::unlock::{Holders, Purpose, Unlock};
 use crate::vault_folder::Trusted;
 
 const SAFE: &str = "Nothing was written.";
+
+/// What keeps an archive's key for holders who open only together, as far as it is known.
+pub enum Kept {
+    /// Some epoch: the newest is tried first.
+    Unknown,
+    /// The epoch of this number.
+    Epoch(u32),
+    /// A key file of its own.
+    Own(Box<KeyFile>),
+}
 
 /// Opens one archive after another with the same people.
 pub struct Opener<'a> {
@@ -54,11 +65,11 @@ impl<'a> Opener<'a> {
         Ok(Opener { ui, state, vault, args, holders, pins, company, opened: RefCell::default() })
     }
 
-    /// Finds the file key of an archive. `epoch` is the one that its receipt names; without one the newest is tried first.
+    /// Finds the file key of an archive.
     ///
     /// # Errors
     /// Those of unlocking with a token; who is missing (8); shares and key files that are wrong (7).
-    pub fn file_key(&self, header: &Header, what: &str, epoch: Option<u32>) -> Result<FileKey> {
+    pub fn file_key(&self, header: &Header, what: &str, kept: &Kept) -> Result<FileKey> {
         let unlock = Unlock {
             ui: self.ui,
             state: self.state,
@@ -82,11 +93,22 @@ impl<'a> Opener<'a> {
             }
         }
         drop(opened);
-        if self.args.with.with.is_empty() && !self.args.through_epoch {
+        let alone = known.tokens.iter().any(|holder| header.addressed_to(&holder.archive));
+        let together = !self.args.with.with.is_empty() || self.args.through_epoch;
+        if let Kept::Own(file) = kept
+            && (together || !alone)
+        {
+            // Nothing else opens with it, so those who are here need not be named.
+            let what = format!("the key of {what}");
+            let seed = self.combining(known, &what).combine(file)?;
+            let identity = seed.identity().map_err(|error| custody_failure(&what, SAFE, error))?;
+            return header.unwrap_soft(&identity).map_err(|error| age_failure(&what, SAFE, error));
+        }
+        if !together {
             return unlock.file_key(Some(known));
         }
         let mut not_satisfied = None;
-        for number in order(vault, epoch) {
+        for number in order(vault, kept) {
             match self.open_epoch(vault, number) {
                 Ok(()) => {}
                 // An older epoch may have another policy, which they do satisfy; nobody was asked for a touch yet.
@@ -152,27 +174,12 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// The epochs in the order in which they are tried: the named one, then from the newest.
-fn order(vault: &Trusted, named: Option<u32>) -> Vec<u32> {
+/// The epochs in the order in which they are tried: the known one, then from the newest.
+fn order(vault: &Trusted, kept: &Kept) -> Vec<u32> {
     let numbers = vault.verified().epochs().iter().rev().map(keyward_custody::Epoch::number);
     let mut order: Vec<u32> = numbers.collect();
-    if let Some(named) = named {
-        order.sort_by_key(|number| *number != named);
+    if let Kept::Epoch(named) = kept {
+        order.sort_by_key(|number| number != named);
     }
     order
-}
-
-/// The file key of one archive.
-///
-/// # Errors
-/// As [`Opener::file_key`].
-pub fn file_key(
-    ui: Ui,
-    state: &State,
-    vault: Option<&Trusted>,
-    header: &Header,
-    what: &str,
-    args: &UnlockArgs,
-) -> Result<FileKey> {
-    Opener::new(ui, state, vault, args)?.file_key(header, what, None)
 }

@@ -109,7 +109,7 @@ impl Channel {
             self.chain = None;
             let waiting = std::mem::take(&mut self.waiting);
             if waiting.is_empty() {
-                return answered(Sw::CONDITIONS);
+                return answered(Sw::WRONG_DATA); // as in the transcripts of Yubico's SDK
             }
             return Incoming::Answered(self.cut(waiting, le));
         }
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(&third[16..], hex!("6148"));
         let last = answer(&mut channel, &hex!("00c00000"));
         assert_eq!((last.len(), &last[72..]), (74, &hex!("9000")[..]));
-        assert_eq!(answer(&mut channel, &hex!("00c00000")), hex!("6985"));
+        assert_eq!(answer(&mut channel, &hex!("00c00000")), hex!("6a80"));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Attestation: the token's own key F9 under the published test root, and certificates it issues for slots.
 //!
 //! Yubico's "PIV attestation": a slot certificate carries firmware, serial, policies and form factor in
-//! extensions under 1.3.6.1.4.1.41482.3, as bare bytes but for the serial, which is an INTEGER. The chain is
+//! extensions under 1.3.6.1.4.1.41482.3, as bare bytes but for the serial, which is an INTEGER; serial and form factor since 5.0. The chain is
 //! slot <- token's F9 <- test root. The root's private key is in this crate for all to read, so nobody
 //! can mistake what it vouches for; see the crate's README.
 
 use der::{
     DateTime, Decode, Encode,
-    asn1::{Any, BitString, ObjectIdentifier, OctetString, UtcTime},
+    asn1::{ObjectIdentifier, OctetString, UtcTime},
     flagset::FlagSet,
 };
 use p256::{ecdsa::SigningKey, pkcs8::DecodePrivateKey};
@@ -23,7 +23,7 @@ use x509_cert::{
     },
     name::Name,
     serial_number::SerialNumber,
-    spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef},
+    spki::SubjectPublicKeyInfoRef,
     time::{Time, Validity},
 };
 
@@ -50,7 +50,6 @@ const FIRMWARE_VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1
 const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.41482.3.7");
 const POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.41482.3.8");
 const FORM_FACTOR_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.41482.3.9");
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// The attestation key and its certificate; both stay as they are through a RESET.
 #[derive(Serialize, Deserialize)]
@@ -102,16 +101,19 @@ pub(crate) fn slot_certificate(
     let signer = attestation.key.signer()?;
     let certificate = || -> builder::Result<Vec<u8>> {
         let issuer = Certificate::from_der(&attestation.certificate.0)?;
+        let mut extensions = vec![
+            bare(FIRMWARE_VERSION, &firmware.bytes())?,
+            bare(POLICIES, &[key.pin_policy.byte(), key.touch_policy.byte()])?,
+        ];
+        if firmware.has_form_factor() {
+            extensions.insert(1, bare(SERIAL_NUMBER, &serial.to_der()?)?);
+            extensions.push(bare(FORM_FACTOR_ID, &[FORM_FACTOR])?);
+        }
         let profile = Profile {
             issuer: issuer.tbs_certificate().subject().clone(),
             subject: Name::from_str(&format!("CN=Keyward Emulator PIV Attestation {slot}"))?,
             authority: false,
-            extensions: vec![
-                bare(FIRMWARE_VERSION, &firmware.bytes())?,
-                bare(SERIAL_NUMBER, &serial.to_der()?)?,
-                bare(POLICIES, &[key.pin_policy.byte(), key.touch_policy.byte()])?,
-                bare(FORM_FACTOR_ID, &[FORM_FACTOR])?,
-            ],
+            extensions,
         };
         issue(profile, key, &signer)
     };
@@ -158,14 +160,8 @@ impl BuilderProfile for Profile {
 }
 
 fn issue(profile: Profile, key: &Key, signer: &SigningKey) -> builder::Result<Vec<u8>> {
-    let point = key.point().map_err(|_| builder::Error::from(der::Error::incomplete(0u8.into())))?;
-    let public = SubjectPublicKeyInfoOwned {
-        algorithm: AlgorithmIdentifierOwned {
-            oid: EC_PUBLIC_KEY,
-            parameters: Some(Any::from(&key.algorithm.curve())),
-        },
-        subject_public_key: BitString::from_bytes(&point)?,
-    };
+    let failed = |_| builder::Error::from(der::Error::incomplete(0u8.into()));
+    let public = key.public_info().map_err(failed)?;
     let mut number = [0; 16];
     getrandom::fill(&mut number).map_err(|_| builder::Error::from(der::Error::incomplete(0u8.into())))?;
     number[0] = number[0] & 0x7F | 0x01; // positive and of full length

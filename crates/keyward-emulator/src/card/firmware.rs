@@ -7,10 +7,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, de};
 
-use super::management_key::MgmAlgorithm;
+use super::{key::Algorithm, management_key::MgmAlgorithm};
 use crate::Error;
 
-/// A YubiKey's firmware version: 5.2.x, 5.4.x or 5.7.x.
+/// A YubiKey's firmware version: 4.3.x, 5.2.x, 5.4.x or 5.7.x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Firmware {
     major: u8,
@@ -28,6 +28,31 @@ impl Firmware {
         (self.major, self.minor) >= (major, minor)
     }
 
+    /// GET SERIAL in the PIV applet (INS F8), since 5.0; the OTP applet has it always.
+    pub(crate) fn has_serial(self) -> bool {
+        self.from(5, 0)
+    }
+
+    /// WRITE CONFIG (INS 1C) in the management applet, since 5.0; a YubiKey 4 has modes instead.
+    pub(crate) fn has_write_config(self) -> bool {
+        self.from(5, 0)
+    }
+
+    /// Whether attestations tell serial and form factor, since 5.0.
+    pub(crate) fn has_form_factor(self) -> bool {
+        self.from(5, 0)
+    }
+
+    /// Which keys there can be: RSA-3072, RSA-4096, Ed25519 and X25519 since 5.7.
+    pub(crate) fn has(self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Rsa1024 | Algorithm::Rsa2048 | Algorithm::P256 | Algorithm::P384 => true,
+            Algorithm::Rsa3072 | Algorithm::Rsa4096 | Algorithm::Ed25519 | Algorithm::X25519 => {
+                self.from(5, 7)
+            }
+        }
+    }
+
     /// GET METADATA (INS F7), since 5.3.
     pub(crate) fn has_metadata(self) -> bool {
         self.from(5, 3)
@@ -36,6 +61,11 @@ impl Firmware {
     /// MOVE KEY and delete (INS F6), since 5.7.
     pub(crate) fn has_move_key(self) -> bool {
         self.from(5, 7)
+    }
+
+    /// Whether a PUK may be of any bytes; since 5.7 of ASCII alone.
+    pub(crate) fn allows_any_puk(self) -> bool {
+        !self.from(5, 7)
     }
 
     /// Whether the device information tells of PIN complexity and blocked resets, since 5.7.
@@ -72,7 +102,7 @@ impl FromStr for Firmware {
             return Err(refused());
         };
         match (major, minor) {
-            (5, 2 | 4 | 7) => Ok(Self { major, minor, patch }),
+            (4, 3) | (5, 2 | 4 | 7) => Ok(Self { major, minor, patch }),
             _ => Err(refused()),
         }
     }
@@ -96,9 +126,9 @@ mod tests {
 
     #[test]
     fn versions_without_a_profile_are_refused_and_the_existing_named() {
-        for version in ["", "5.7", "5.7.1.2", "4.3.5", "5.3.0", "6.0.0", "5.7.256", "5.7.x", "\u{1b}[2J"] {
+        for version in ["", "5.7", "5.7.1.2", "4.2.6", "5.3.0", "6.0.0", "5.7.256", "5.7.x", "\u{1b}[2J"] {
             let message = version.parse::<Firmware>().unwrap_err().to_string();
-            assert!(message.contains("5.2.x, 5.4.x and 5.7.x"), "{message}");
+            assert!(message.contains("4.3.x, 5.2.x, 5.4.x and 5.7.x"), "{message}");
             assert!(!message.contains('\u{1b}'));
         }
         assert_eq!("5.7.1".parse::<Firmware>().unwrap().bytes(), [5, 7, 1]);
@@ -112,11 +142,14 @@ mod tests {
                 f.has_metadata(),
                 f.allows(MgmAlgorithm::Aes128),
                 f.has_move_key(),
+                f.has(Algorithm::Rsa4096),
+                f.has_serial(),
                 f.default_management_algorithm(),
             )
         };
-        assert_eq!(of("5.2.7"), (false, false, false, MgmAlgorithm::TripleDes));
-        assert_eq!(of("5.4.3"), (true, true, false, MgmAlgorithm::TripleDes));
-        assert_eq!(of("5.7.4"), (true, true, true, MgmAlgorithm::Aes192));
+        assert_eq!(of("4.3.5"), (false, false, false, false, false, MgmAlgorithm::TripleDes));
+        assert_eq!(of("5.2.7"), (false, false, false, false, true, MgmAlgorithm::TripleDes));
+        assert_eq!(of("5.4.3"), (true, true, false, false, true, MgmAlgorithm::TripleDes));
+        assert_eq!(of("5.7.4"), (true, true, true, true, true, MgmAlgorithm::Aes192));
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{state::Secret, status::Sw};
+use super::{firmware::Firmware, state::Secret, status::Sw};
 
 const FACTORY_TRIES: u8 = 3;
 const FACTORY_PIN: &[u8; 8] = b"123456\xFF\xFF";
@@ -104,10 +104,22 @@ counted! {
     Puk, FACTORY_PUK
 }
 
-/// Whether eight bytes can become a PIN or PUK: six to eight bytes, then only FF.
-pub(crate) fn is_acceptable(value: &[u8]) -> bool {
+/// The value before its padding, if it is six to eight bytes and then only FF.
+fn unpadded(value: &[u8]) -> Option<&[u8]> {
     let length = value.iter().position(|&byte| byte == 0xFF).unwrap_or(value.len());
-    value.len() == 8 && length >= 6 && value.iter().skip(length).all(|&byte| byte == 0xFF)
+    let (value, padding) = value.split_at_checked(length)?;
+    let fits = length >= 6 && length + padding.len() == 8 && padding.iter().all(|&byte| byte == 0xFF);
+    fits.then_some(value)
+}
+
+/// Whether eight bytes can become a PIN: six to eight of ASCII, padded.
+pub(crate) fn is_pin(value: &[u8]) -> bool {
+    unpadded(value).is_some_and(<[u8]>::is_ascii)
+}
+
+/// Whether eight bytes can become a PUK: six to eight bytes, padded; of ASCII alone since firmware 5.7.
+pub(crate) fn is_puk(value: &[u8], firmware: Firmware) -> bool {
+    unpadded(value).is_some_and(|value| value.is_ascii() || firmware.allows_any_puk())
 }
 
 #[cfg(test)]
@@ -128,10 +140,14 @@ mod tests {
 
     #[test]
     fn new_values_are_six_to_eight_bytes() {
-        assert!(is_acceptable(b"123456\xFF\xFF"));
-        assert!(is_acceptable(b"12345678"));
-        for value in [&b"12345\xFF\xFF\xFF"[..], b"12345\xFF78", b"123456", b"123456789", &[0xFF; 8]] {
-            assert!(!is_acceptable(value), "{value:?}");
+        let (old, new) = ("5.4.3".parse().unwrap(), "5.7.1".parse().unwrap());
+        for value in [b"123456\xFF\xFF", b"12345678"] {
+            assert!(is_pin(value) && is_puk(value, old) && is_puk(value, new));
         }
+        for value in [&b"12345\xFF\xFF\xFF"[..], b"12345\xFF78", b"123456", b"123456789", &[0xFF; 8]] {
+            assert!(!is_pin(value) && !is_puk(value, old) && !is_puk(value, new), "{value:?}");
+        }
+        let beyond = b"1234567\x80";
+        assert!(!is_pin(beyond) && is_puk(beyond, old) && !is_puk(beyond, new));
     }
 }

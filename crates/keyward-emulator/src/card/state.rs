@@ -13,6 +13,7 @@ use super::{
     attest::{self, Attestation},
     firmware::Firmware,
     key::Key,
+    management::Device,
     management_key::ManagementKey,
     object::ObjectId,
     pin::{Pin, Puk},
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) serial: u32,
     pub(crate) firmware: Firmware,
     pub(crate) attestation: Attestation,
+    #[serde(default)]
+    pub(crate) device: Device,
     pub(crate) piv: PivState,
 }
 
@@ -66,6 +69,7 @@ impl State {
             serial,
             firmware,
             attestation: attest::new_attestation(serial, firmware)?,
+            device: Device::default(),
             piv: PivState::factory(firmware),
         })
     }
@@ -78,6 +82,7 @@ impl State {
         }
         let checks = [
             (state.attestation.is_sound(), "the attestation key"),
+            (state.device.is_sound(), "the configuration"),
             (state.piv.pin.is_sound(), "the PIN"),
             (state.piv.puk.is_sound(), "the PUK"),
             (state.piv.management_key.is_sound(state.firmware), "the management key"),

@@ -120,6 +120,19 @@ impl Table {
         }
     }
 
+    pub(super) fn insert(&mut self, index: usize) {
+        let Some(reader) = self.readers.get_mut(index) else { return };
+        reader.inserted = true;
+        reader.events = reader.events.wrapping_add(1);
+        self.events = next_event(self.events);
+    }
+
+    /// A token restarts: it goes, with its handles, and is there again.
+    pub(super) fn reboot(&mut self, index: usize) {
+        self.remove(index);
+        self.insert(index);
+    }
+
     pub(super) fn close(&mut self, handle: i32, disposition: Disposition) {
         let Some(closed) = self.handles.remove(&handle) else { return };
         if closed.state == HandleState::Gone {
@@ -163,7 +176,7 @@ impl Table {
 }
 
 /// Counts comings and goings from 1 to 32,767 and round again, as clients keep them in a signed 16-bit field.
-pub(super) fn next_event(events: u32) -> u32 {
+fn next_event(events: u32) -> u32 {
     events % 0x7FFF + 1
 }
 

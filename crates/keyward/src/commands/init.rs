@@ -23,8 +23,7 @@ use crate::signing::{self, Signer};
 use crate::state::State;
 use crate::ui::{self, Ui};
 use crate::unlock::{Holder, Holders};
-use crate::vault_folder;
-use crate::which;
+use crate::{sealing_host, vault_folder, which};
 
 const UNCHANGED: &str = "Nothing was changed.";
 /// The tokens are enrolled; the vault does not exist yet.
@@ -55,6 +54,7 @@ pub fn run(ui: Ui, vault: Option<PathBuf>, args: InitArgs) -> Result<()> {
     if resume(ui, &state, &folder, args.allow_emulated)? {
         return Ok(());
     }
+    let host = sealing_host::name(args.sealer.as_deref())?;
     let plan = plan(ui, folder, &args)?;
     let suite = enrolling::suite(args.suite);
     let pins = Pins::find(args.allow_emulated)?;
@@ -104,6 +104,8 @@ pub fn run(ui: Ui, vault: Option<PathBuf>, args: InitArgs) -> Result<()> {
         let holder = made.paper.holder(suite, true).map_err(fail)?;
         draft.add_holder(made.name.clone(), holder, true).map_err(fail)?;
     }
+    let key = state.make_sealer_key(vault_id, host.as_str())?;
+    draft.add_sealer(host.clone(), key.public(), None).map_err(fail)?;
     let epoch = draft.new_epoch().map_err(fail)?;
     let statement = draft.build().map_err(fail)?;
 

@@ -4,15 +4,18 @@ use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use keyward_archive::{Archive, ExtractOptions, Overwrite, Printable, Sealed};
+use keyward_archive::{Archive, ExtractOptions, Overwrite, Place, Printable, Sealed};
+use keyward_custody::{KeyFile, Origin, own_key_suffix};
 
-use crate::cli::{OpenArgs, UnlockArgs};
+use crate::cli::{OpenArgs, UnlockArgs, Xattrs};
 use crate::commands::open_many;
 use crate::interrupt::LongStep;
-use crate::report::{Failure, Kind, Result, archive_failure};
+use crate::opening::{Kept, Opener};
+use crate::report::{Failure, Kind, Result, archive_failure, custody_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{opening, vault_folder};
+use crate::vault_folder::{self, Trusted};
+use crate::{origin, places};
 
 const SAFE: &str = "Nothing was written.";
 
@@ -67,6 +70,12 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
                     ui::count(report.set_id_dropped, "permission was", "permissions were")
                 ));
             }
+            if report.attributes_dropped > 0 {
+                lines.push(format!(
+                    "{} not set: this file system or our rights do not allow it, or nobody of that name is here.",
+                    ui::count(report.attributes_dropped, "attribute was", "attributes were")
+                ));
+            }
             lines
         }),
         (None, Some(_)) if to_stdout => {
@@ -103,6 +112,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
 pub fn extract_options(args: &OpenArgs) -> ExtractOptions {
     ExtractOptions {
         owners: args.owners,
+        attributes: Xattrs::attributes(args.xattrs),
         keep_links_out: args.links_out,
         only: args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
         ..ExtractOptions::default()
@@ -112,14 +122,72 @@ pub fn extract_options(args: &OpenArgs) -> ExtractOptions {
 /// An archive, unlocked by who is here.
 ///
 /// # Errors
-/// Those of reading its header and of unlocking.
+/// Those of reading its header and of unlocking; one whose receipt does not hold (7).
 pub fn unlocked(ui: Ui, vault: Option<&Path>, path: &Path, args: &UnlockArgs) -> Result<Archive> {
     let sealed = sealed(path)?;
     let state = State::find()?;
     let vault = vault_folder::open_if_named(ui, &state, vault, args.unverified)?;
-    let what = path.display().to_string();
-    let key = opening::file_key(ui, &state, vault.as_ref(), sealed.header(), &what, args)?;
-    Ok(sealed.unlock(key))
+    let opener = Opener::new(ui, &state, vault.as_ref(), args)?;
+    unlock(ui, &state, vault.as_ref(), &opener, args, sealed)
+}
+
+/// Checks where an archive comes from, then unlocks it by who is here.
+///
+/// # Errors
+/// As [`unlocked`].
+pub fn unlock(
+    ui: Ui,
+    state: &State,
+    vault: Option<&Trusted>,
+    opener: &Opener<'_>,
+    args: &UnlockArgs,
+    sealed: Sealed,
+) -> Result<Archive> {
+    let place = places::place(state, sealed.path())?;
+    let origin = match vault {
+        Some(vault) => origin::check(ui, state, vault, &place, &sealed, args.unverified)?,
+        None => None,
+    };
+    let kept = kept(state, vault, args, &place, origin.as_ref())?;
+    let key = opener.file_key(sealed.header(), &place.to_string(), &kept)?;
+    let archive = sealed.unlock(key);
+    Ok(match origin {
+        Some(origin) => archive.expecting(*origin.archive().blake3.as_bytes()),
+        None => archive,
+    })
+}
+
+/// What keeps the archive's key: as its receipt says, or the file that was named.
+fn kept(
+    state: &State,
+    vault: Option<&Trusted>,
+    args: &UnlockArgs,
+    place: &Place,
+    origin: Option<&Origin>,
+) -> Result<Kept> {
+    let facts = origin.map(Origin::archive);
+    let digest = facts.and_then(|facts| facts.own_key);
+    let at = match (&args.key_file, digest) {
+        (Some(file), _) => places::place(state, file)?,
+        (None, Some(digest)) => place.sibling(&own_key_suffix(digest)),
+        (None, None) => {
+            let epoch = facts.and_then(|facts| facts.epoch);
+            return Ok(epoch.map_or(Kept::Unknown, |epoch| Kept::Epoch(epoch.get())));
+        }
+    };
+    let Some(vault) = vault else {
+        return Err(Failure::new(Kind::Usage, format!("--key-file needs a vault. {SAFE}")));
+    };
+    let shown = at.to_string();
+    let bytes = at.read_small(KeyFile::MAX_LEN).map_err(|error| archive_failure(&shown, SAFE, error))?;
+    let file = vault.verified().own_key_file(&bytes).map_err(|error| custody_failure(&shown, SAFE, error))?;
+    if digest.is_some_and(|digest| digest != file.digest()) {
+        return Err(Failure::new(
+            Kind::NotVerified,
+            format!("{shown} is not the key file that the receipt of {place} names. {SAFE}"),
+        ));
+    }
+    Ok(Kept::Own(Box::new(file)))
 }
 
 /// Reads an archive's header.
@@ -134,12 +202,20 @@ pub fn sealed(path: &Path) -> Result<Sealed> {
         )
         .hint("Name the sealed file."));
     }
-    Sealed::open(path).map_err(|error| {
-        let failure = archive_failure(&path.display().to_string(), SAFE, error);
-        if is_armored(path) {
+    sealed_at(&places::place(&State::find()?, path)?)
+}
+
+/// Reads the header of an archive at a place.
+///
+/// # Errors
+/// As [`sealed`].
+pub fn sealed_at(place: &Place) -> Result<Sealed> {
+    Sealed::open(place).map_err(|error| {
+        let failure = archive_failure(&place.to_string(), SAFE, error);
+        if place.path().is_some_and(is_armored) {
             return failure
                 .fact("It is an age file in ASCII armor, whose chunks cannot be found without reading all of it.")
-                .hint(format!("Take the armor off: grep -v -e ----- {} | base64 -d >FILE", path.display()));
+                .hint(format!("Take the armor off: grep -v -e ----- {place} | base64 -d >FILE"));
         }
         failure
     })
