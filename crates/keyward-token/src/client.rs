@@ -301,6 +301,12 @@ impl Client<'_> {
         }
     }
 
+    /// VERIFY with P1 FF: the PIN is no longer verified, SP 800-73-4 part 2 section 3.2.1. Cards that do not know it
+    /// forget the PIN when they are reset.
+    pub(crate) fn forget_pin(&mut self) -> Result<()> {
+        self.send(&Command::new(INS_VERIFY, 0xFF, PIN_REFERENCE)).map(|_| ())
+    }
+
     /// VERIFY without data: how many tries remain, `None` if the PIN is verified.
     pub(crate) fn tries_left(&mut self) -> Result<Option<u8>> {
         let answer = self.send(&Command::new(INS_VERIFY, 0x00, PIN_REFERENCE))?;

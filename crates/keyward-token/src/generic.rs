@@ -144,14 +144,21 @@ pub(crate) fn enroll(
     options: &EnrollOptions,
     report: &mut dyn FnMut(Step<'_>) -> Result<()>,
 ) -> Result<Enrolled> {
+    enroll_card(&mut Card::open(reader)?, options, report)
+}
+
+fn enroll_card(
+    card: &mut Card,
+    options: &EnrollOptions,
+    report: &mut dyn FnMut(Step<'_>) -> Result<()>,
+) -> Result<Enrolled> {
     if options.retries.is_some() {
         return Err(Error::YubiKeyOnly { what: "set how many tries its PIN has" });
     }
     let key = options.current.card.as_ref().ok_or(Error::SecretNeeded { secret: "management key" })?;
-    let mut card = Card::open(reader)?;
-    let (keys, seeds) = furnished(reader, &mut card, key, options, report)?;
+    let (keys, seeds) = furnished(card, key, options, report)?;
     if let Some((object, _)) = &seeds
-        && shows(&mut card, *object)?
+        && shows(card, *object)?
     {
         let mut client = card.begin()?.select_piv()?.into_client();
         standard::authenticate(&mut client, key)?.put(*object, &[])?;
@@ -180,17 +187,17 @@ pub(crate) fn enroll(
 
 /// The session with PIN and management key, which ends with a reset.
 fn furnished(
-    reader: &str,
     card: &mut Card,
     key: &AdministrationKey,
     options: &EnrollOptions,
     report: &mut dyn FnMut(Step<'_>) -> Result<()>,
 ) -> Result<(Keys, Option<(ObjectId, crate::seed::Seeds)>)> {
+    let reader = card.reader().to_owned();
     let mut client = card.begin()?.select_piv()?.into_client();
     if client.yubikey()?.is_some() {
-        return Err(Error::OtherToken { reader: reader.to_owned() });
+        return Err(Error::OtherToken { reader });
     }
-    let inventory = inventory(reader, &mut client)?;
+    let inventory = inventory(&reader, &mut client)?;
     let targets = targets(&mut client, options)?;
     report(Step::Found(&inventory))?;
 
@@ -275,5 +282,222 @@ fn card_key(admin: &mut impl Administrator, whose: &Whose<'_>) -> Result<Option<
 /// Whether an object can be read without the PIN.
 fn shows(card: &mut Card, object: ObjectId) -> Result<bool> {
     let mut client = card.begin()?.select_piv()?.into_client();
+    client.forget_pin()?;
     Ok(client.get_data(object)?.status.is_success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyward_emulator::{Card as Emulated, TokenFile};
+    use std::sync::{Arc, Mutex};
+
+    use crate::{
+        pin::Pin,
+        transport::{Ending, Transport, TransportError},
+    };
+
+    /// The emulator without what only a YubiKey has: Yubico's commands are not known, or answered with nothing.
+    struct Generic {
+        card: Arc<Mutex<Emulated>>,
+        answer: [u8; 2],
+        /// A reset or VERIFY FF does not make it forget the PIN.
+        remembers: bool,
+    }
+
+    impl Transport for Generic {
+        fn transmit(&mut self, apdu: &[u8]) -> Result<Vec<u8>, TransportError> {
+            match apdu {
+                [_, 0xF0..=0xFF, ..] => Ok(self.answer.to_vec()),
+                [_, 0x20, 0xFF, ..] if self.remembers => Ok(vec![0x6A, 0x86]),
+                _ => Ok(self.card.lock().unwrap().transmit(apdu)),
+            }
+        }
+
+        fn finish(&mut self, ending: Ending) {
+            if ending == Ending::Reset && !self.remembers {
+                self.card.lock().unwrap().power_cycle();
+            }
+        }
+    }
+
+    struct Bench(Arc<Mutex<Emulated>>);
+
+    impl Bench {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("token");
+            TokenFile::create(&path, 11110001, "5.2.7".parse().unwrap()).unwrap();
+            let card = Emulated::from_json(&std::fs::read(&path).unwrap()).unwrap();
+            Self(Arc::new(Mutex::new(card)))
+        }
+
+        fn card(&self, answer: [u8; 2]) -> Card {
+            Card::over("test", Box::new(Generic { card: Arc::clone(&self.0), answer, remembers: false }))
+        }
+
+        fn enroll(&self, options: &EnrollOptions) -> Result<Enrolled> {
+            enroll_card(&mut self.card([0x6D, 0x00]), options, &mut |_| Ok(()))
+        }
+
+        /// Another program's key, with its certificate unless it forgot that.
+        fn foreign_key(&self, slot: Slot, with_certificate: bool) -> Point {
+            let mut card = self.card([0x6D, 0x00]);
+            let mut client = card.begin().unwrap().select_piv().unwrap().into_client();
+            let mut admin = standard::authenticate(&mut client, &AdministrationKey::well_known()).unwrap();
+            let key = admin.generate_overwriting_slot(slot, AGREES.0, AGREES.1).unwrap();
+            if with_certificate {
+                let subject = certificate::Subject {
+                    holder: "issuer",
+                    role: Role::Archive,
+                    key: &key,
+                    policy: AGREES,
+                    unfinished: false,
+                    archive_in: None,
+                };
+                let issuer = certificate::throwaway_key().unwrap();
+                let issuer =
+                    certificate::Issuer::new(&furnish::point(issuer.verifying_key()).unwrap()).unwrap();
+                // The signature is nobody's business here.
+                let der = certificate::issue(&subject, None, &issuer, |_| {
+                    Ok(vec![0x30, 0x06, 0x02, 0x01, 0x01, 0x02, 0x01, 0x01])
+                })
+                .unwrap();
+                let other = String::from_utf8_lossy(&der).find("Keyward").unwrap();
+                let mut der = der;
+                der[other..other + 7].copy_from_slice(b"Foreign");
+                admin.put(slot.certificate(), &certificate::object(&der)).unwrap();
+            }
+            key
+        }
+    }
+
+    fn options() -> EnrollOptions {
+        let mut options = EnrollOptions::new("carol", Pin::new(b"24681357").unwrap());
+        options.current.pin = Some(Pin::new(b"123456").unwrap());
+        options.current.card = Some(AdministrationKey::well_known());
+        options
+    }
+
+    /// After the first run the new PIN is in force.
+    fn again() -> EnrollOptions {
+        let mut options = options();
+        options.current.pin = None;
+        options
+    }
+
+    fn keys(token: &Enrolled) -> (Point, Point, (Slot, Point), Option<Point>) {
+        (token.archive, token.custody, token.signing, token.card_proof)
+    }
+
+    #[test]
+    fn a_card_is_enrolled_by_the_standards_commands_and_says_what_it_is_worth() {
+        for answer in [[0x6D, 0x00], [0x90, 0x00]] {
+            let bench = Bench::new();
+            let mut card = bench.card(answer);
+            let token = enroll_card(&mut card, &options(), &mut |_| Ok(())).unwrap();
+            assert_eq!((token.serial, token.firmware), (None, None));
+            assert_eq!((token.archive_slot, token.custody_slot), (Slot::ARCHIVE, Slot::CUSTODY));
+            assert_eq!(token.signing.0, Slot::Signature);
+            assert_eq!((token.verdict, token.attestation.len()), (Verdict::Unattested, 0));
+            assert_eq!((token.pin_policy, token.touch_policy), AGREES);
+            assert_eq!(token.seed_object, Some(ObjectId::IRIS));
+            let proof = token.card_proof.unwrap();
+            let piv = card.begin().unwrap().select_piv().unwrap().card_proof("home", &[proof]).unwrap();
+            let pin = Pin::new(b"24681357").unwrap();
+            let mut piv = piv.verify(&pin).unwrap();
+            let (peer, expected) = furnish::exchange(&token.archive).unwrap();
+            assert_eq!(piv.ecdh(Slot::ARCHIVE, &peer).unwrap().expose(), &*expected);
+            let seeds = piv.seeds(ObjectId::IRIS, &pin).unwrap();
+            assert_eq!(Some(seeds.custody().encapsulation_key()), token.custody_ek);
+            drop(piv);
+            let mut client = card.begin().unwrap().select_piv().unwrap().into_client();
+            let inventory = inventory("test", &mut client).unwrap();
+            assert!(inventory.slots.iter().all(|slot| slot.ours) && !inventory.unfinished);
+            assert_eq!((inventory.slots.len(), inventory.serial), (4, None));
+        }
+    }
+
+    #[test]
+    fn a_run_that_stops_anywhere_is_finished_by_the_next_which_finds_the_third_all_done() {
+        const STAGES: usize = 10;
+        for stop in 1..=STAGES {
+            let bench = Bench::new();
+            let mut seen = 0;
+            let stopped = enroll_card(&mut bench.card([0x6D, 0x00]), &options(), &mut |step| {
+                seen += usize::from(matches!(step, Step::Done(_)));
+                if seen == stop { Err(Error::Interrupted) } else { Ok(()) }
+            });
+            assert!(matches!(stopped, Err(Error::Interrupted)), "{stop}");
+            let next = if stop == 1 { options() } else { again() };
+            let token = bench.enroll(&next).unwrap_or_else(|error| panic!("{stop}: {error}"));
+            assert_eq!(keys(&bench.enroll(&again()).unwrap()), keys(&token), "{stop}");
+        }
+    }
+
+    #[test]
+    fn what_is_occupied_is_refused_with_or_without_a_certificate() {
+        for (with_certificate, slot) in [(true, Slot::ARCHIVE), (false, Slot::CUSTODY)] {
+            let bench = Bench::new();
+            bench.foreign_key(slot, with_certificate);
+            let refused = bench.enroll(&options()).unwrap_err();
+            assert!(matches!(&refused, Error::Occupied { slots } if *slots == [slot]), "{refused}");
+            let mut overwrite = options();
+            overwrite.overwrite = true;
+            assert_eq!(bench.enroll(&overwrite).unwrap().archive_slot, Slot::ARCHIVE);
+        }
+    }
+
+    #[test]
+    fn an_issuers_key_is_taken_over_where_it_is_and_called_issuer_held() {
+        let bench = Bench::new();
+        let key = bench.foreign_key(Slot::KeyManagement, true);
+        let mut adopt = options();
+        adopt.adopt = Some(Slot::KeyManagement);
+        let token = bench.enroll(&adopt).unwrap();
+        assert_eq!((token.archive, token.archive_slot), (key, Slot::KeyManagement));
+        assert_eq!((token.custody_slot, token.signing.0), (Slot::CUSTODY, Slot::Signature));
+        assert_eq!(token.verdict, Verdict::IssuerHeld);
+        // A later run knows it by the custody key's certificate.
+        let later = bench.enroll(&again()).unwrap();
+        assert_eq!((keys(&later), later.verdict), (keys(&token), Verdict::IssuerHeld));
+        let mut elsewhere = again();
+        elsewhere.adopt = Some(Slot::ARCHIVE);
+        assert!(matches!(bench.enroll(&elsewhere), Err(Error::NoKey { slot: Slot::ARCHIVE })));
+        elsewhere.adopt = Some(Slot::Signature);
+        assert!(matches!(bench.enroll(&elsewhere), Err(Error::NotAdoptable { .. })));
+    }
+
+    #[test]
+    fn nothing_is_changed_without_the_right_pin_and_management_key() {
+        let bench = Bench::new();
+        let mut wrong = options();
+        wrong.current.pin = Some(Pin::new(b"999999").unwrap());
+        assert!(matches!(bench.enroll(&wrong), Err(Error::WrongPin { tries_left: 2 })));
+        let mut wrong = options();
+        wrong.current.card = AdministrationKey::new(zeroize::Zeroizing::new(vec![1; 24]));
+        assert!(matches!(bench.enroll(&wrong), Err(Error::ManagementKey)));
+        let mut missing = options();
+        missing.current.card = None;
+        assert!(matches!(bench.enroll(&missing), Err(Error::SecretNeeded { secret: "management key" })));
+        let mut retries = options();
+        retries.retries = Some((5, 5));
+        assert!(matches!(bench.enroll(&retries), Err(Error::YubiKeyOnly { .. })));
+        let mut client = bench.card([0x6D, 0x00]);
+        let mut client = client.begin().unwrap().select_piv().unwrap().into_client();
+        assert_eq!(inventory("test", &mut client).unwrap().slots, []);
+        drop(client);
+        bench.enroll(&options()).unwrap();
+    }
+
+    #[test]
+    fn a_card_that_shows_the_seeds_to_everybody_keeps_none() {
+        let bench = Bench::new();
+        let transport = Generic { card: Arc::clone(&bench.0), answer: [0x6D, 0x00], remembers: true };
+        let mut card = Card::over("test", Box::new(transport));
+        let refused = enroll_card(&mut card, &options(), &mut |_| Ok(())).unwrap_err();
+        assert!(matches!(refused, Error::SeedsUnguarded { object: ObjectId::IRIS }), "{refused}");
+        let mut client = card.begin().unwrap().select_piv().unwrap().into_client();
+        assert!(client.object(ObjectId::IRIS).unwrap().is_none());
+    }
 }

@@ -67,7 +67,12 @@ impl<C: Client> vpicc::VSmartCard for Card<C> {
         self.selected = false;
         self.parts.clear();
         self.rest.clear();
-        App::deselect(&mut self.piv);
+        // The applet forgets the PIN by a command of the standard alone. The management key it remembers until it is
+        // switched off, which here is the end of this program.
+        let mut reply = heapless::Vec::<u8, ANSWER>::new();
+        if let Ok(forget) = CommandView::try_from(&[0x00, 0x20, 0xFF, 0x80][..]) {
+            let _ = App::call(&mut self.piv, Interface::Contact, forget, &mut reply);
+        }
     }
 
     fn execute(&mut self, apdu: &[u8]) -> Vec<u8> {
