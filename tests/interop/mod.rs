@@ -2,8 +2,12 @@
 
 mod age;
 mod age_plugin_yubikey;
+mod ci_examples;
 mod emulator;
 mod pcsc;
 mod pkcs11;
+mod pyscard;
+mod speed;
+mod traces;
 mod ykman_suite;
 mod yubikey_suite;

@@ -11,7 +11,7 @@ use keyward_tests::{Outcome, Run, Sandbox, campaign_is_long};
 use super::{generation, opens_with_both_papers, seal, with_both_papers};
 
 /// Steps that change what a file system holds.
-const STEPS: [&str; 14] = [
+pub(crate) const STEPS: [&str; 14] = [
     "write",
     "pwrite64",
     "fsync",
@@ -33,10 +33,14 @@ const EVERYDAY: usize = 16;
 const LONG_MESSAGES: usize = 240;
 
 /// One step: the system call, and the how-many-th of its kind, from 1.
-type Step = (String, usize);
+pub(crate) type Step = (String, usize);
 
 /// The steps of a command, in order, as strace sees them in its first thread.
-fn steps(sandbox: &Sandbox, calls: &[&str], run: impl FnOnce(&Sandbox, &[String]) -> Run) -> Vec<Step> {
+pub(crate) fn steps(
+    sandbox: &Sandbox,
+    calls: &[&str],
+    run: impl FnOnce(&Sandbox, &[String]) -> Run,
+) -> Vec<Step> {
     let options = [
         "strace".to_owned(),
         "-qq".into(),
@@ -65,7 +69,11 @@ fn trace_option(calls: &[&str]) -> String {
 }
 
 /// Ends the command right before the step.
-fn killed_at(sandbox: &Sandbox, step: &Step, run: impl FnOnce(&Sandbox, &[String]) -> Run) -> Outcome {
+pub(crate) fn killed_at(
+    sandbox: &Sandbox,
+    step: &Step,
+    run: impl FnOnce(&Sandbox, &[String]) -> Run,
+) -> Outcome {
     let (call, count) = step;
     let options = [
         "strace".to_owned(),

@@ -2,7 +2,7 @@
 
 mod absent;
 mod admins;
-mod crash;
+pub(crate) mod crash;
 mod policies;
 mod policy;
 mod refusals;

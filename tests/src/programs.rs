@@ -25,6 +25,10 @@ pub enum Peer {
     Node,
     /// The folder with npm's `age-encryption`.
     NodeModules,
+    /// An S3 server.
+    Moto,
+    /// Azure's storage emulator, a script for `Node`.
+    Azurite,
     /// The sources of ykman with their tests, and what runs these in `site`.
     YkmanSuite,
     /// The integration tests of the yubikey crate, `published` and `corrected`, and its `source`.
@@ -33,6 +37,10 @@ pub enum Peer {
     AgePluginYubikey,
     /// The folder with PyKCS11 (in `site`) and pkcs11js (in `node_modules`).
     Pkcs11Clients,
+    /// The folder with Debian's pcscd, vsmartcard's driver vpcd and its card vicc.
+    Pcscd,
+    /// The folder with pytest, and with the ciphers that vicc imports.
+    PythonModules,
 }
 
 impl Peer {
@@ -43,10 +51,14 @@ impl Peer {
             Self::Ykman => "KEYWARD_TEST_YKMAN",
             Self::Node => "KEYWARD_TEST_NODE",
             Self::NodeModules => "KEYWARD_TEST_NODE_MODULES",
+            Self::Moto => "KEYWARD_TEST_MOTO",
+            Self::Azurite => "KEYWARD_TEST_AZURITE",
             Self::YkmanSuite => "KEYWARD_TEST_YKMAN_SUITE",
             Self::YubikeySuite => "KEYWARD_TEST_YUBIKEY_SUITE",
             Self::AgePluginYubikey => "KEYWARD_TEST_AGE_PLUGIN_YUBIKEY",
             Self::Pkcs11Clients => "KEYWARD_TEST_PKCS11_CLIENTS",
+            Self::Pcscd => "KEYWARD_TEST_PCSCD",
+            Self::PythonModules => "KEYWARD_TEST_PYTHON_MODULES",
         }
     }
 }

@@ -40,7 +40,7 @@ pub use header::Header;
 pub use identity::SoftIdentity;
 pub use payload::open::OpenReader;
 pub use payload::open_at::{OpenAt, ReadAt};
-pub use payload::seal::{SealOptions, SealWriter};
+pub use payload::seal::{FillError, SealOptions, SealWriter};
 pub use payload::{CHUNK_LEN, NONCE_LEN, SEALED_CHUNK_LEN};
 pub use recipient::{Hybrid, Recipient, Suite, Tag, TagPq};
 pub use stanza::mlkem768x25519::Identity as HybridIdentity;

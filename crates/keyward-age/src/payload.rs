@@ -33,8 +33,9 @@ pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 pub const NONCE_LEN: usize = 16;
 
 const TAG_LEN: usize = 16;
-/// How many chunks go to a worker at a time: enough to make the hand-over cheap.
-const BATCH_CHUNKS: usize = 16;
+/// How many chunks go to a worker at a time: enough to make the hand-over cheap, and few enough to
+/// stay in a core's cache between reading, sealing and writing.
+const BATCH_CHUNKS: usize = 4;
 /// The most workers that are started on their own account.
 const MAX_THREADS: usize = 16;
 

@@ -8,8 +8,8 @@ use std::iter;
 use std::sync::LazyLock;
 
 use keyward_age::{
-    CHUNK_LEN, Error, FileKey, Header, NONCE_LEN, OpenAt, OpenReader, SEALED_CHUNK_LEN, SealOptions,
-    SealWriter, SoftIdentity, Suite, age,
+    CHUNK_LEN, Error, FileKey, FillError, Header, NONCE_LEN, OpenAt, OpenReader, SEALED_CHUNK_LEN,
+    SealOptions, SealWriter, SoftIdentity, Suite, age,
 };
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
@@ -31,6 +31,34 @@ fn seal(plaintext: &[u8], threads: usize, piece: usize) -> Vec<u8> {
     for piece in plaintext.chunks(piece) {
         writer.write_all(piece).unwrap();
     }
+    writer.finish().unwrap()
+}
+
+/// Gives at most as much at a time, and is interrupted before each time.
+struct Piecewise<'a> {
+    rest: &'a [u8],
+    piece: usize,
+    interrupted: bool,
+}
+
+impl Read for Piecewise<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.interrupted = !self.interrupted;
+        if self.interrupted {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let count = self.rest.len().min(self.piece).min(buf.len());
+        let (now, later) = self.rest.split_at(count);
+        buf[..count].copy_from_slice(now);
+        self.rest = later;
+        Ok(count)
+    }
+}
+
+fn seal_from(mut input: impl Read, threads: usize) -> Vec<u8> {
+    let recipient = IDENTITY.recipient().unwrap();
+    let mut writer = SealWriter::new(&[recipient], Vec::new(), SealOptions { threads }).unwrap();
+    while writer.fill_from(&mut input).unwrap() > 0 {}
     writer.finish().unwrap()
 }
 
@@ -78,7 +106,7 @@ fn released(reader: Result<impl Read, Error>) -> (Vec<u8>, Option<Error>) {
     (released, result.err())
 }
 
-const BATCH: usize = 16 * CHUNK_LEN;
+const BATCH: usize = 4 * CHUNK_LEN;
 
 #[test]
 fn round_trips_at_every_border() {
@@ -95,6 +123,13 @@ fn round_trips_at_every_border() {
         for (released, error) in [sealed.front_to_back(1), sealed.front_to_back(3), sealed.at_random()] {
             assert!(error.is_none(), "{size}: {error:?}");
             assert!(released == truth, "{size}");
+        }
+        let piecewise = Piecewise { rest: &truth, piece: 30_011, interrupted: false };
+        for filled in [seal_from(truth.as_slice(), threads), seal_from(piecewise, threads)] {
+            let filled = Sealed::new(filled);
+            assert_eq!(filled.file.len(), filled.body() + size + 16 * chunks, "{size}");
+            let (released, error) = filled.front_to_back(2);
+            assert!(error.is_none() && released == truth, "{size}: {error:?}");
         }
         // The age crate reads ours, and we read what it writes.
         let identity = age_identity();
@@ -258,8 +293,41 @@ fn errors_of_what_is_beneath_come_through() {
         let (released, error) = released(OpenReader::new(input, &sealed.file_key, 2));
         assert!(error.is_some_and(full));
         assert!(truth.starts_with(&released));
-        assert_eq!(released.len(), left.saturating_sub(NONCE_LEN + 1) / (16 * SEALED_CHUNK_LEN) * BATCH);
+        assert_eq!(released.len(), left.saturating_sub(NONCE_LEN + 1) / (4 * SEALED_CHUNK_LEN) * BATCH);
     }
+}
+
+#[test]
+fn filling_tells_a_failed_input_from_a_failed_output() {
+    let truth = plaintext(6 * BATCH);
+    let recipient = IDENTITY.recipient().unwrap();
+    let out = Fails { inner: Vec::new(), left: 5 * BATCH };
+    let mut writer = SealWriter::new(&[recipient.clone()], out, SealOptions { threads: 2 }).unwrap();
+    let mut input = truth.as_slice();
+    let failed = loop {
+        match writer.fill_from(&mut input) {
+            Ok(0) => break writer.finish().map(drop).map_err(io::Error::from),
+            Ok(_) => {}
+            Err(FillError::Output(error)) => break Err(error),
+            Err(FillError::Input(error)) => panic!("{error}"),
+        }
+    };
+    assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+
+    let mut writer = SealWriter::new(&[recipient], Vec::new(), SealOptions { threads: 2 }).unwrap();
+    let (left, whole) = truth.split_at(BATCH + 5);
+    let mut broken = Fails { inner: left.chain(whole), left: left.len() };
+    let failed = loop {
+        match writer.fill_from(&mut broken) {
+            Ok(count) => assert!(count > 0),
+            Err(FillError::Input(error)) => break error,
+            Err(FillError::Output(error)) => panic!("{error}"),
+        }
+    };
+    assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+    // What was read before is sealed all the same.
+    let sealed = Sealed::new(writer.finish().unwrap());
+    assert!(sealed.front_to_back(1).0 == left);
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub enum Kind {
     Symlink,
     /// Another name of an earlier entry.
     Hardlink,
-    /// A device, fifo, sparse file or vendor's entry of a foreign tar: listed, never extracted.
+    /// A device, fifo or vendor's entry of a foreign tar: listed, never extracted.
     Special,
 }
 
@@ -32,7 +32,7 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// What it is.
     pub kind: Kind,
-    /// Bytes of contents; 0 for everything but files.
+    /// Bytes of contents, holes included; 0 for everything but files.
     pub size: u64,
     /// Permission bits, with set-id and sticky: 0 to 0o7777.
     pub mode: u32,

@@ -36,6 +36,40 @@ pub enum Error {
         /// The missing path.
         path: PathBuf,
     },
+    /// The name of a place that is none, or that cannot be reached as the caller's variables say.
+    #[error("{}: {reason}", .place.display())]
+    Place {
+        /// The name as it was given.
+        place: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A store did not do what it was asked for, after repetitions where they can help.
+    #[error("{place}: {reason}")]
+    Store {
+        /// The place.
+        place: String,
+        /// The store's or the network's answer.
+        reason: String,
+        /// Whether the store refused the credentials.
+        denied: bool,
+        /// Whether what was asked for, or its bucket, is not there.
+        missing: bool,
+    },
+    /// The object became another one while it was read.
+    #[error("{} changed while it was read", .path.display())]
+    Changed {
+        /// The object.
+        path: PathBuf,
+    },
+    /// An object that should be small is not; it was not read.
+    #[error("{} is larger than {most} bytes", .path.display())]
+    TooLarge {
+        /// The object.
+        path: PathBuf,
+        /// The bound, in bytes.
+        most: usize,
+    },
     /// A source has no name of its own to store it under, such as `/`.
     #[error("{} has no name to be stored under", .path.display())]
     NoName {
@@ -54,6 +88,17 @@ pub enum Error {
         /// The common last component.
         name: Vec<u8>,
     },
+    /// A pattern of what to leave out is none.
+    #[error("{pattern:?} is no pattern: {reason}")]
+    Pattern {
+        /// The pattern as it was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A single file or a stream was to be padded; it is sealed as it is, and has no room for that.
+    #[error("a single file or stream is sealed as it is and cannot be padded")]
+    NotPadded,
     /// Nothing was named to be sealed.
     #[error("no source was named")]
     NoSource,
@@ -128,6 +173,12 @@ pub enum Error {
         /// The entry's path as the index has it.
         entry: Vec<u8>,
     },
+    /// The archive was read whole, and is not the one that was expected.
+    #[error("this is not the archive that was expected: the digest of its bytes is another one")]
+    Digest {
+        /// BLAKE3 of the bytes that were read.
+        found: [u8; 32],
+    },
     /// Nothing in the archive has this path.
     #[error("{} is not in the archive", Printable(.path))]
     NoEntry {
@@ -183,6 +234,9 @@ pub enum Unsafe {
     /// The path was there already.
     #[error("its path occurs twice")]
     Twice,
+    /// The map of a file with holes is out of order, overlaps, or does not fit size or data.
+    #[error("its map of holes is not that of a file")]
+    Holes,
 }
 
 impl Error {

@@ -10,33 +10,37 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, fchown, futimens,
-    linkat, mkdirat, openat, readlinkat, statat, symlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, fchown, fstat,
+    futimens, linkat, mkdirat, openat, readlinkat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
+use crate::attributes::{self, Attribute, Attributes};
 use crate::chain::Chain;
 use crate::entry::{Entry, Kind, Time};
 use crate::error::{Error, Unsafe};
 use crate::index::{Hashing, Recorder, Summary};
+use crate::owners::Owners;
 use crate::progress::Progress;
 use crate::tar::header::Member;
-use crate::tar::reader::{Found, Reader};
+use crate::tar::reader::{Found, Piece, Reader};
 
 /// How to extract.
 #[derive(Debug, Clone)]
 pub struct ExtractOptions {
     /// Threads that decrypt; at most 8 are used.
     pub threads: usize,
-    /// Gives files to the owners that the archive names, by number. Only root can; for anybody
-    /// else it has no effect.
+    /// Gives files to the owners that the archive names: by name where this system knows it, else by
+    /// number. Only root can; for anybody else it has no effect.
     pub owners: bool,
+    /// Which extended attributes are set.
+    pub attributes: Attributes,
     /// Makes symbolic links whose targets lie outside the tree, instead of refusing the archive.
     /// Extraction itself still follows none.
     pub keep_links_out: bool,
@@ -47,10 +51,10 @@ pub struct ExtractOptions {
 }
 
 impl Default for ExtractOptions {
-    /// All cores, owners left alone, links out of the tree refused, everything.
+    /// All cores, owners left alone, no attributes, links out of the tree refused, everything.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, owners: false, keep_links_out: false, only: Vec::new() }
+        Self { threads, owners: false, attributes: Attributes::None, keep_links_out: false, only: Vec::new() }
     }
 }
 
@@ -65,6 +69,9 @@ pub struct ExtractReport {
     /// Files that lost their set-user-ID or set-group-ID bit, because they now belong to somebody
     /// else than in the archive.
     pub set_id_dropped: u64,
+    /// Attributes that were asked for and could not be set: the file system has none, our rights do
+    /// not allow them, or an ACL names somebody who is not known here.
+    pub attributes_dropped: u64,
     /// Whether the archive had an index, which was then found to be that of its tar, as far as
     /// that was read.
     pub indexed: bool,
@@ -83,11 +90,15 @@ pub(crate) struct Extraction<'a> {
     /// Where the folder lies, for messages.
     shown: &'a Path,
     /// Modes and times of folders, to be set at the end, by path.
-    folders: BTreeMap<Vec<u8>, Folder>,
+    folders: BTreeMap<Vec<u8>, Facts>,
     folder_bytes: u64,
     owners: bool,
+    names: Owners,
+    attributes: Attributes,
     keep_links_out: bool,
     us: (u32, u32),
+    /// Permission bits that a new file does not get, whatever it asks for.
+    masked: u32,
     recorder: Recorder<Hashing>,
     progress: &'a dyn Progress,
     report: ExtractReport,
@@ -96,10 +107,12 @@ pub(crate) struct Extraction<'a> {
 /// Bytes of memory that the paths of folders take at most: some millions of folders.
 const MOST_FOLDER_BYTES: u64 = 1 << 28;
 
-struct Folder {
+/// What is set on a file or folder once its contents are there.
+struct Facts {
     mode: u32,
     mtime: Time,
-    owner: (u32, u32),
+    owner: Option<(u32, u32)>,
+    attributes: Vec<Attribute>,
 }
 
 impl<'a> Extraction<'a> {
@@ -111,6 +124,7 @@ impl<'a> Extraction<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self, Error> {
         let second = root.try_clone().map_err(|error| Error::io(shown, error))?;
+        let masked = masked(root.as_fd()).map_err(|errno| Error::io(shown, errno))?;
         let us = (rustix::process::geteuid(), rustix::process::getegid());
         Ok(Self {
             chain: Chain::new(root),
@@ -119,8 +133,11 @@ impl<'a> Extraction<'a> {
             folders: BTreeMap::new(),
             folder_bytes: 0,
             owners: options.owners && us.0.is_root(),
+            names: Owners::default(),
+            attributes: options.attributes,
             keep_links_out: options.keep_links_out,
             us: (us.0.as_raw(), us.1.as_raw()),
+            masked,
             recorder: Recorder::hashing(),
             progress,
             report: ExtractReport::default(),
@@ -173,7 +190,6 @@ impl<'a> Extraction<'a> {
         if member.kind == Kind::Special {
             let what = match member.flag {
                 b'6' => "a fifo",
-                b'S' => "a sparse file",
                 b'M' => "part of a tar of several volumes",
                 _ => "of a kind of its own maker",
             };
@@ -216,36 +232,57 @@ impl<'a> Extraction<'a> {
             made => made.map_err(|errno| self.told(member, errno))?,
         }
         let path = components.join(&b'/');
-        self.folder_bytes += (size_of::<Folder>() + path.len()) as u64;
+        let facts = self.facts(member);
+        let attributes: usize = facts
+            .attributes
+            .iter()
+            .map(|(name, value)| size_of::<Attribute>() + name.len() + value.len())
+            .sum();
+        self.folder_bytes += (size_of::<Facts>() + path.len() + attributes) as u64;
         if self.folder_bytes > MOST_FOLDER_BYTES {
             return Err(Error::TooManyNames { most: MOST_FOLDER_BYTES });
         }
         // Of two entries for one folder the later counts.
-        let owner = (member.uid, member.gid);
-        self.folders.insert(path, Folder { mode: member.mode, mtime: member.mtime, owner });
+        self.folders.insert(path, facts);
         Ok(())
     }
 
     fn file(&mut self, member: &Member, name: &[u8], reader: &mut Reader<impl BufRead>) -> Result<(), Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let facts = self.facts(member);
+        // Made with its mode, where it would get it and nothing else is to be set: that saves a call
+        // for each file. Nobody else sees it, since the folder is private until all is verified.
+        let plain = facts.owner.is_none() && facts.attributes.is_empty();
+        let at_once = plain && facts.mode & (self.masked | 0o7000) == 0;
+        let first = if at_once { Mode::from_raw_mode(facts.mode) } else { Mode::RUSR | Mode::WUSR };
         let here = self.chain.here().map_err(|errno| Self::tell(self.shown, member, errno))?;
-        let file =
-            openat(here, name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| self.told(member, errno))?;
+        let file = openat(here, name, flags, first).map_err(|errno| self.told(member, errno))?;
         let mut file = File::from(file);
+        let (shown, progress) = (self.shown, self.progress);
+        let failed = |error: io::Error| Error::io(shown.join(os(&member.path)), error);
+        if member.sparse.is_some() {
+            // First, so that a size that the file system does not have is refused at once.
+            file.set_len(member.size).map_err(failed)?;
+        }
         loop {
-            let (shown, progress) = (self.shown, self.progress);
-            let more = reader.chunk(|bytes| {
-                file.write_all(bytes).map_err(|error| Error::io(shown.join(os(&member.path)), error))?;
-                progress.done(0, bytes.len() as u64);
+            let more = reader.piece(|piece| {
+                let count = match piece {
+                    Piece::Data(bytes) => file.write_all(bytes).map(|()| bytes.len() as u64),
+                    Piece::Hole(length) => file.seek(SeekFrom::Current(length as i64)).map(|_| length),
+                };
+                progress.done(0, count.map_err(failed)?);
                 if progress.stopped() { Err(Error::Interrupted) } else { Ok(()) }
             })?;
             if !more {
                 break;
             }
         }
-        let mode = self.mode(member.mode, (member.uid, member.gid));
-        let owner = self.owners.then_some((member.uid, member.gid));
-        settle(file.as_fd(), mode, member.mtime, owner).map_err(|errno| self.told(member, errno))
+        let settled = match at_once {
+            true => futimens(file.as_fd(), &times(facts.mtime)).map(|()| 0),
+            false => settle(file.as_fd(), &facts),
+        };
+        self.report.attributes_dropped += settled.map_err(|errno| self.told(member, errno))?;
+        Ok(())
     }
 
     fn symlink(&mut self, member: &Member, name: &[u8]) -> Result<(), Error> {
@@ -255,12 +292,12 @@ impl<'a> Extraction<'a> {
         if leads_out(&member.path, &member.link) && !self.keep_links_out {
             return Err(Error::UnsafeEntry { entry: member.path.clone(), reason: Unsafe::LinkOut });
         }
-        let owners = self.owners;
+        let owner = self.owner(member);
         let mut make = || -> Result<(), Errno> {
             let here = self.chain.here()?;
             symlinkat(member.link.as_slice(), here, name)?;
-            if owners {
-                let (owner, group) = ids((member.uid, member.gid));
+            if let Some(owner) = owner {
+                let (owner, group) = ids(owner);
                 chownat(here, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
             }
             utimensat(here, name, &times(member.mtime), AtFlags::SYMLINK_NOFOLLOW)
@@ -308,17 +345,35 @@ impl<'a> Extraction<'a> {
         let (now, later) =
             std::mem::take(&mut self.folders).into_iter().partition(|(path, _)| depth(path) > above);
         self.folders = later;
-        let now: BTreeMap<Vec<u8>, Folder> = now;
+        let now: BTreeMap<Vec<u8>, Facts> = now;
         // A path sorts before all below it, so the reverse order has the deepest first.
-        for (path, folder) in now.into_iter().rev() {
-            let mode = self.mode(folder.mode, folder.owner);
+        for (path, facts) in now.into_iter().rev() {
             let shown = self.shown;
             let told = |errno| Error::io(shown.join(os(&path)), errno);
             self.chain.go(path.split(|byte| *byte == b'/'), false).map_err(told)?;
             let here = self.chain.here().map_err(told)?;
-            settle(here, mode, folder.mtime, self.owners.then_some(folder.owner)).map_err(told)?;
+            self.report.attributes_dropped += settle(here, &facts).map_err(told)?;
         }
         Ok(())
+    }
+
+    fn facts(&mut self, member: &Member) -> Facts {
+        let (attributes, dropped) = self.attributes.to_set(&member.attributes, &mut self.names);
+        self.report.attributes_dropped += dropped;
+        Facts {
+            mode: self.mode(member.mode, (member.uid, member.gid)),
+            mtime: member.mtime,
+            owner: self.owner(member),
+            attributes,
+        }
+    }
+
+    /// The owners to set: by name where there is one that is known here, else by number.
+    fn owner(&mut self, member: &Member) -> Option<(u32, u32)> {
+        self.owners.then(|| {
+            let user = self.names.user_id(&member.uname).unwrap_or(member.uid);
+            (user, self.names.group_id(&member.gname).unwrap_or(member.gid))
+        })
     }
 
     /// The mode to set. A set-id bit would hand out the rights of whoever owns the file now.
@@ -353,13 +408,28 @@ fn os(path: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsStr::from_bytes(relative.unwrap_or_default()))
 }
 
-fn settle(at: BorrowedFd<'_>, mode: u32, mtime: Time, owner: Option<(u32, u32)>) -> Result<(), Errno> {
-    if let Some(owner) = owner {
+/// The permission bits that a new file in `folder` does not get: the umask, or what an ACL of the
+/// folder leaves out. It is found by making a file, since asking for the umask changes it.
+fn masked(folder: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const PROBE: &[u8] = b".mode";
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let probe = openat(folder, PROBE, flags, Mode::from_raw_mode(0o777))?;
+    unlinkat(folder, PROBE, AtFlags::empty())?;
+    Ok(0o777 & !fstat(probe)?.st_mode)
+}
+
+/// Returns how many attributes could not be set. A change of owner takes capabilities away, a mode
+/// may forbid to set attributes, and an ACL has the last word on what a mode means: that is the order.
+fn settle(at: BorrowedFd<'_>, facts: &Facts) -> Result<u64, Errno> {
+    if let Some(owner) = facts.owner {
         let (owner, group) = ids(owner);
         fchown(at, owner, group)?;
     }
-    fchmod(at, Mode::from_raw_mode(mode))?;
-    futimens(at, &times(mtime))
+    let others = attributes::set(at, &facts.attributes, false)?;
+    fchmod(at, Mode::from_raw_mode(facts.mode))?;
+    let acls = attributes::set(at, &facts.attributes, true)?;
+    futimens(at, &times(facts.mtime))?;
+    Ok(others + acls)
 }
 
 fn ids(owner: (u32, u32)) -> (Option<Uid>, Option<Gid>) {

@@ -6,10 +6,13 @@
 //! | room | what it knows |
 //! |---|---|
 //! | [`seal_tree`], [`seal_stream`] (`seal`), `walk` | reading a tree that may change under our eyes |
+//! | [`Filter`] (`filter`) | what of a tree is left out |
+//! | [`Attributes`] (`attributes`), `owners`, `holes` | what a file is besides its bytes |
 //! | [`Sealed`], [`Archive`] (`open`) | header, file key, stream, listing, some entries alone |
 //! | `extract`, `chain`, `staging` | a folder that nothing leaves, and that appears whole or not at all |
 //! | `tar`, `frames`, `index` | the three formats inside, each with its bounds |
-//! | `place` | where files live: today a local folder |
+//! | `digest` | BLAKE3 of the whole, as its bytes pass |
+//! | [`Place`] (`place`) | where archives live, and the small objects beside them |
 //!
 //! ```
 //! use keyward_age::{SoftIdentity, Suite};
@@ -37,13 +40,18 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod attributes;
 mod chain;
+mod digest;
 mod entry;
 mod error;
 mod extract;
+mod filter;
 mod frames;
+mod holes;
 mod index;
 mod open;
+mod owners;
 mod place;
 mod progress;
 mod seal;
@@ -51,13 +59,16 @@ mod staging;
 mod tar;
 mod walk;
 
+pub use attributes::Attributes;
 pub use entry::{Entry, Kind, Time};
 pub use error::{Error, Printable, Unsafe};
 pub use extract::{ExtractOptions, ExtractReport};
+pub use filter::Filter;
 pub use index::Totals;
 pub use open::{Archive, Index, MOST_INDEX_BYTES, Sealed};
-pub use place::{Overwrite, TEMPORARY_PREFIX};
+pub use place::{Found, Left, Overwrite, Patience, Place, Stores, TEMPORARY_PREFIX, Unfinished};
 pub use progress::Progress;
 pub use seal::{
-    Notice, Noticed, SealOptions, SealReport, seal_stream, seal_stream_to, seal_tree, seal_tree_to,
+    Notice, Noticed, Prepared, SealOptions, SealReport, prepare_stream, prepare_tree, seal_stream,
+    seal_stream_to, seal_tree, seal_tree_to,
 };

@@ -13,23 +13,25 @@
 //! each verified, but the end may still be missing when they arrive.
 
 mod pick;
+mod stream;
 
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
 
-use keyward_age::{FileKey, Header, OpenAt, OpenReader};
+use self::stream::{Pieces, Stream};
+use keyward_age::{FileKey, Header, NONCE_LEN, OpenAt, OpenReader};
 
+use crate::digest::{Digest, Digested};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::extract::{ExtractOptions, ExtractReport, Extraction};
 use crate::frames::FRAME;
 use crate::frames::read::{Unframe, looks_like_zstd};
-use crate::frames::seek::Layout;
+use crate::frames::seek::{Ahead, Layout};
 use crate::index::{Entries, Summary, Totals};
-use crate::place::{Local, Named, Overwrite, Pending};
+use crate::place::{Object, Overwrite, Pending, Place, Sequential};
 use crate::progress::Progress;
+use crate::seal::header_digest;
 use crate::staging::Staging;
 use crate::tar::BLOCK;
 use crate::tar::header::Member;
@@ -41,23 +43,33 @@ pub const MOST_INDEX_BYTES: u64 = 1 << 28;
 /// A sealed archive of which only the header has been read.
 pub struct Sealed {
     path: PathBuf,
-    place: Local,
+    place: Object,
     header: Header,
+    header_digest: [u8; 32],
 }
 
 impl Sealed {
-    /// Reads the header of an archive in a local file.
+    /// Reads the header of an archive in a local file, and the payload's nonce after it.
     ///
     /// # Errors
     /// [`Error::Missing`]; [`Error::NotAnArchive`] if it is no age file or no file at all;
-    /// [`Error::Age`] for a malformed header; [`Error::Io`].
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let place = Local::open(path)?;
-        let header = Header::read(&mut BufReader::new(place.from(0))).map_err(|error| match error {
-            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.to_path_buf() },
-            other => Error::io(path, io::Error::from(other)),
+    /// [`Error::Age`] for a malformed header, or a file that ends there; [`Error::Io`].
+    pub fn open(place: impl Into<Place>) -> Result<Self, Error> {
+        let place = place.into();
+        let path = place.shown();
+        let place = Object::open(&place)?;
+        let mut start = BufReader::new(place.from(0));
+        let header = Header::read(&mut start).map_err(|error| match error {
+            keyward_age::Error::NotAge => Error::NotAnArchive { path: path.clone() },
+            other => Error::io(&path, io::Error::from(other)),
         })?;
-        Ok(Self { path: path.to_path_buf(), place, header })
+        let mut nonce = [0; NONCE_LEN];
+        start.read_exact(&mut nonce).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::Age(keyward_age::Error::Truncated),
+            _ => Error::io(&path, error),
+        })?;
+        let header_digest = header_digest(&header, &nonce);
+        Ok(Self { path, place, header, header_digest })
     }
 
     /// The age header, which tells whom the archive is sealed to.
@@ -75,18 +87,56 @@ impl Sealed {
         self.place.length()
     }
 
+    /// SHA-256 of the header's bytes and the payload's nonce, as [`SealReport::header`] has it.
+    ///
+    /// [`SealReport::header`]: crate::SealReport::header
+    pub fn header_digest(&self) -> [u8; 32] {
+        self.header_digest
+    }
+
+    /// BLAKE3 of the whole archive, as [`SealReport::blake3`] has it. All of it is read, without
+    /// any key; whether the chunks verify, only opening tells.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Interrupted`].
+    ///
+    /// [`SealReport::blake3`]: crate::SealReport::blake3
+    pub fn digest(&self, progress: &dyn Progress) -> Result<[u8; 32], Error> {
+        progress.found(0, self.size());
+        let mut hasher = blake3::Hasher::new();
+        let mut input = self.place.from(0);
+        let mut buffer = vec![0; FRAME];
+        loop {
+            if progress.stopped() {
+                return Err(Error::Interrupted);
+            }
+            let count = match input.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(|error| Error::io(&self.path, error))?,
+            };
+            if count == 0 {
+                return Ok(hasher.finalize().into());
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+            progress.done(0, count as u64);
+        }
+    }
+
     /// Takes the file key that a holder unwrapped from the header.
     pub fn unlock(self, key: FileKey) -> Archive {
-        Archive { path: self.path, place: self.place, header_length: self.header.len(), key }
+        let Self { path, place, header, .. } = self;
+        Archive { path, place, header, key, expected: None }
     }
 }
 
 /// An archive with its file key.
 pub struct Archive {
     path: PathBuf,
-    place: Local,
-    header_length: usize,
+    place: Object,
+    header: Header,
     key: FileKey,
+    /// BLAKE3 of the whole archive.
+    expected: Option<[u8; 32]>,
 }
 
 /// The entries of an archive.
@@ -99,6 +149,13 @@ pub struct Index {
 }
 
 impl Archive {
+    /// Holds the archive to the digest of the whole, as [`Sealed::digest`] gives it. Whatever then
+    /// reads all of it ends in [`Error::Digest`] if the bytes read are not those; where only a part
+    /// is read, it has no effect.
+    pub fn expecting(self, blake3: [u8; 32]) -> Self {
+        Self { expected: Some(blake3), ..self }
+    }
+
     /// Extracts the tree, or what [`ExtractOptions::only`] names of it, into `destination`, which
     /// must be absent or an empty folder.
     ///
@@ -107,8 +164,8 @@ impl Archive {
     /// [`Error::DestinationNotEmpty`], [`Error::DestinationNotFolder`]; [`Error::NotATree`];
     /// [`Error::UnsafeEntry`], [`Error::Unsupported`] naming the entry; [`Error::Tar`],
     /// [`Error::Zstd`], [`Error::Index`], [`Error::IndexMismatch`]; [`Error::Age`] for a chunk that
-    /// does not verify; [`Error::Io`] naming the file; [`Error::Interrupted`]. After any of them
-    /// the destination is as it was.
+    /// does not verify; [`Error::Digest`]; [`Error::Io`] naming the file; [`Error::Interrupted`].
+    /// After any of them the destination is as it was.
     pub fn extract(
         &self,
         destination: &Path,
@@ -144,14 +201,15 @@ impl Archive {
     /// end is there, only success tells.
     ///
     /// # Errors
-    /// [`Error::Age`] for a chunk that does not verify; [`Error::Io`]; [`Error::Interrupted`].
+    /// [`Error::Age`] for a chunk that does not verify; [`Error::Digest`]; [`Error::Io`];
+    /// [`Error::Interrupted`].
     pub fn copy_to(
         &self,
         out: &mut dyn Write,
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<u64, Error> {
-        let mut reader = self.reader(threads)?;
+        let (mut reader, digest) = self.reader(threads)?;
         let mut bytes = 0;
         loop {
             if progress.stopped() {
@@ -170,6 +228,7 @@ impl Archive {
             bytes += count as u64;
             progress.done(0, count as u64);
         }
+        self.check(&digest)?;
         out.flush().map_err(|error| Error::io("", error))?;
         Ok(bytes)
     }
@@ -178,7 +237,7 @@ impl Archive {
     /// all of them are verified. Returns their number.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::Age`]; [`Error::Io`]; [`Error::Interrupted`].
+    /// [`Error::Exists`]; [`Error::Age`]; [`Error::Digest`]; [`Error::Io`]; [`Error::Interrupted`].
     pub fn copy_to_file(
         &self,
         path: &Path,
@@ -186,9 +245,9 @@ impl Archive {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<u64, Error> {
-        let pending = Pending::create(path, overwrite)?;
+        let mut pending = Pending::create(&path.into(), overwrite)?;
         progress.found(0, self.anywhere()?.size());
-        let mut out = Named { inner: pending.writer()?, path: path.to_path_buf() };
+        let mut out = pending.writer()?;
         self.copy_to(&mut out, threads, progress)?;
         pending.publish()
     }
@@ -264,22 +323,40 @@ impl Archive {
         Ok(false)
     }
 
-    fn reader(&self, threads: usize) -> Result<Plain, Error> {
+    /// All decrypted bytes, and what will be the digest of the archive when they are read.
+    fn reader(&self, threads: usize) -> Result<(Plain, Digest), Error> {
         let threads = if threads == 0 { ExtractOptions::default().threads } else { threads };
-        let from = BufReader::with_capacity(1 << 18, self.place.from(self.header_length as u64));
-        OpenReader::new(from, &self.key, threads.min(8))
-            .map_err(|error| Error::io(&self.path, io::Error::from(error)))
+        let from = self.place.from(self.header.len() as u64);
+        let from = match self.expected {
+            Some(_) => Digested::new(from, self.header.as_bytes()),
+            None => Digested::not(from),
+        };
+        let digest = from.digest();
+        let reader = OpenReader::new(from, &self.key, threads.min(8))
+            .map_err(|error| Error::io(&self.path, io::Error::from(error)))?;
+        Ok((reader, digest))
+    }
+
+    /// Holds what was read to the digest that is expected.
+    fn check(&self, digest: &Digest) -> Result<(), Error> {
+        let Some(expected) = self.expected else { return Ok(()) };
+        match digest.get() {
+            Some(found) if found == expected => Ok(()),
+            Some(found) => Err(Error::Digest { found }),
+            None => Err(Error::io(&self.path, io::Error::from(io::ErrorKind::UnexpectedEof))),
+        }
     }
 
     /// Random access; the last chunk is verified.
-    fn anywhere(&self) -> Result<OpenAt<&Local>, Error> {
-        OpenAt::new(&self.place, self.header_length, &self.key)
+    fn anywhere(&self) -> Result<OpenAt<&Object>, Error> {
+        OpenAt::new(&self.place, self.header.len(), &self.key)
             .map_err(|error| Error::io(&self.path, io::Error::from(error)))
     }
 
     /// Looks at the first bytes: a tar, a tar in zstd, or neither.
     fn sniff(&self, threads: usize) -> Result<Tarred, Error> {
-        let mut reader = self.reader(threads)?;
+        let threads = if threads == 0 { ExtractOptions::default().threads } else { threads };
+        let (mut reader, digest) = self.reader(threads)?;
         let mut start = Vec::with_capacity(BLOCK);
         (&mut reader)
             .take(BLOCK as u64)
@@ -291,7 +368,7 @@ impl Archive {
         }
         let stream = io::Cursor::new(start).chain(reader);
         if !zstd {
-            return Ok(Tarred::Plain(Box::new(stream)));
+            return Ok(Tarred { stream: Stream::Plain(Box::new(stream)), digest, threads });
         }
         let mut unframe = Unframe::new(stream)?;
         // The first block tells whether it is a tar that was compressed.
@@ -308,23 +385,22 @@ impl Archive {
         if !tar {
             return Err(Error::NotATree { path: self.path.clone() });
         }
-        Ok(Tarred::Zstd(block, Box::new(unframe)))
+        Ok(Tarred { stream: Stream::Zstd(block, Box::new(unframe)), digest, threads })
     }
 
-    /// Decrypts and decompresses in another thread while `work` reads the tar. Returns the summary
+    /// Decrypts and decompresses in other threads while `work` reads the tar. Returns the summary
     /// of the index, if there was one, when the whole stream has been read and verified.
     fn with_tar(
         &self,
         tarred: Tarred,
         work: impl FnOnce(&mut Pieces) -> Result<(), Error>,
     ) -> Result<Option<Summary>, Error> {
-        let worked = thread::scope(|scope| {
-            let (send, pieces) = sync_channel(4);
-            let (give_back, used) = channel();
-            scope.spawn(move || tarred.pump(&send, &used));
-            let mut pieces = Pieces { pieces, used: give_back, piece: Vec::new(), at: 0, end: None };
-            work(&mut pieces)?;
-            pieces.end()
+        let Tarred { stream, digest, threads } = tarred;
+        let worked = stream.read_by(threads, |pieces| {
+            work(pieces)?;
+            let index = pieces.end()?;
+            self.check(&digest)?;
+            Ok(index)
         });
         worked.map_err(|error| self.named(error))
     }
@@ -340,132 +416,16 @@ impl Archive {
     }
 }
 
-type Plain = OpenReader<BufReader<crate::place::FromOffset>>;
-type Stream = io::Chain<io::Cursor<Vec<u8>>, Plain>;
+type Plain = OpenReader<Digested<Sequential>>;
 
-/// The stream inside an archive that holds a tree.
-enum Tarred {
-    Plain(Box<Stream>),
-    /// With the first block, which has been read already.
-    Zstd(Vec<u8>, Box<Unframe<Stream>>),
-}
-
-enum Piece {
-    Data(Vec<u8>),
-    End(Option<Summary>),
-}
-
-impl Tarred {
-    /// Sends the tar in pieces, then the end; stops when nobody listens any more.
-    fn pump(mut self, send: &SyncSender<Result<Piece, Error>>, used: &Receiver<Vec<u8>>) {
-        let mut start = match &mut self {
-            Self::Plain(_) => Vec::new(),
-            Self::Zstd(start, _) => std::mem::take(start),
-        };
-        loop {
-            let mut piece = used.try_recv().unwrap_or_default();
-            piece.resize(FRAME, 0);
-            let mut filled = start.len();
-            if let Some(begin) = piece.get_mut(..filled) {
-                begin.copy_from_slice(&start);
-                start.clear();
-            }
-            let read = loop {
-                let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
-                    break Ok(());
-                };
-                match self.read(rest) {
-                    Ok(0) => break Ok(()),
-                    Ok(count) => filled += count,
-                    Err(error) => break Err(error),
-                }
-            };
-            piece.truncate(filled);
-            let ended = filled < FRAME;
-            let more = match read {
-                Err(error) => {
-                    // What came before the fault is verified; the reader may find its own there.
-                    let _ = send.send(Ok(Piece::Data(piece)));
-                    let _ = send.send(Err(error));
-                    false
-                }
-                Ok(()) if ended => {
-                    let index = match &self {
-                        Self::Plain(_) => None,
-                        Self::Zstd(_, unframe) => unframe.index(),
-                    };
-                    let _ = send.send(Ok(Piece::Data(piece)));
-                    let _ = send.send(Ok(Piece::End(index)));
-                    false
-                }
-                Ok(()) => send.send(Ok(Piece::Data(piece))).is_ok(),
-            };
-            if !more {
-                return;
-            }
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        match self {
-            Self::Zstd(_, unframe) => unframe.read(buffer),
-            Self::Plain(stream) => loop {
-                match stream.read(buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    read => return read.map_err(|error| Error::io("", error)),
-                }
-            },
-        }
-    }
-}
-
-/// The tar, as it comes from the other thread.
-struct Pieces {
-    pieces: Receiver<Result<Piece, Error>>,
-    used: Sender<Vec<u8>>,
-    piece: Vec<u8>,
-    at: usize,
-    end: Option<Option<Summary>>,
-}
-
-impl Pieces {
-    /// The index's summary, once all has been read.
-    fn end(&mut self) -> Result<Option<Summary>, Error> {
-        io::copy(self, &mut io::sink()).map_err(|error| Error::io("", error))?;
-        Ok(self.end.flatten())
-    }
-}
-
-impl BufRead for Pieces {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.at >= self.piece.len() && self.end.is_none() {
-            match self.pieces.recv() {
-                Ok(Ok(Piece::Data(piece))) => {
-                    let _ = self.used.send(std::mem::replace(&mut self.piece, piece));
-                    self.at = 0;
-                }
-                Ok(Ok(Piece::End(index))) => self.end = Some(index),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        }
-        Ok(self.piece.get(self.at..).unwrap_or_default())
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.at += count;
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(buffer)?;
-        self.consume(count);
-        Ok(count)
-    }
+/// The tar in an archive, about to be read.
+struct Tarred {
+    stream: Stream<io::Chain<io::Cursor<Vec<u8>>, Plain>>,
+    digest: Digest,
+    threads: usize,
 }
 
 /// Finds the index by the seek table at the end; `None` if the stream does not end like one of ours.
-fn find_index<R: Read + Seek>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
+fn find_index<R: Ahead>(stream: &mut R) -> Result<Option<BufReader<io::Take<&mut R>>>, Error> {
     Layout::find(stream)?.map(|layout| layout.index(stream)).transpose()
 }

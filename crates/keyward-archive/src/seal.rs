@@ -12,21 +12,30 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use keyward_age::{Recipient, SealWriter};
+use keyward_age::{FillError, Header, NONCE_LEN, Recipient, SealWriter};
 use rustix::fs::{FileType, Stat, fstat};
+use sha2::{Digest, Sha256};
 
+use crate::attributes::Attributes;
+use crate::digest::Digesting;
 use crate::entry::{Entry, Kind, Time};
 use crate::error::Error;
 use crate::extract::leads_out;
+use crate::filter::Filter;
 use crate::frames::write::{Blocks, compress};
+use crate::holes;
 use crate::index::Recorder;
-use crate::place::{Named, Overwrite, Pending};
+use crate::owners::Owners;
+use crate::place::{Overwrite, Pending, Place};
 use crate::progress::Progress;
-use crate::tar::header::{Member, encode, flag};
+use crate::tar::header::{Member, encode};
+use crate::tar::sparse::{self, Span};
 use crate::tar::{BLOCK, padding};
 use crate::walk::{Met, Source, count, walk};
 
@@ -39,13 +48,27 @@ pub struct SealOptions {
     pub level: i32,
     /// Whether the archive may replace an existing file.
     pub overwrite: Overwrite,
+    /// What of the sources is left out.
+    pub filter: Filter,
+    /// Which extended attributes are sealed.
+    pub attributes: Attributes,
+    /// Pads a tree, so that the archive's size tells little more than its magnitude (Padmé: at most
+    /// 12 % larger). A single file or stream is refused.
+    pub pad: bool,
 }
 
 impl Default for SealOptions {
-    /// All cores, level 3, nothing overwritten.
+    /// All cores, level 3, nothing overwritten, nothing left out, no attributes, no padding.
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, level: 3, overwrite: Overwrite::Refuse }
+        Self {
+            threads,
+            level: 3,
+            overwrite: Overwrite::Refuse,
+            filter: Filter::default(),
+            attributes: Attributes::None,
+            pad: false,
+        }
     }
 }
 
@@ -55,10 +78,16 @@ impl Default for SealOptions {
 pub struct SealReport {
     /// Entries of the tree; 0 if a single file or stream was sealed as it is.
     pub entries: u64,
-    /// Bytes of file contents, or of the stream.
+    /// Bytes of file contents, holes included, or of the stream.
     pub bytes: u64,
+    /// Names that the filter left out; a folder with all below it counts as one.
+    pub excluded: u64,
     /// Size of the archive, in bytes.
     pub sealed: u64,
+    /// SHA-256 of the age header's bytes and the payload's nonce (16 bytes) after it.
+    pub header: [u8; 32],
+    /// BLAKE3 of the whole archive.
+    pub blake3: [u8; 32],
     /// What somebody should know of, in the order of the walk; at most 1,000 are kept.
     pub notices: Vec<Notice>,
     /// Notices that were not kept.
@@ -89,32 +118,92 @@ pub enum Noticed {
     /// A symbolic link whose target lies outside the tree. It is stored; opening refuses it unless
     /// told to keep such links.
     LinkOut,
+    /// The folder is on another file system than its source; what is in it is not in the archive.
+    Elsewhere,
+    /// A line of this ignore file is no pattern, or the file cannot be read.
+    IgnoreFile,
+    /// Some of its extended attributes are not in the archive: they are more than a tar header holds.
+    Attributes,
 }
 
 /// Notices kept in a report.
 const MOST_NOTICES: usize = 1000;
+
+/// An archive that is complete but has no name yet. Dropped, it is gone.
+///
+/// What speaks of the archive, as a receipt does, can be written from [`report`](Self::report)
+/// before the archive appears.
+pub struct Prepared {
+    pending: Pending,
+    report: SealReport,
+}
+
+impl Prepared {
+    fn new(pending: Pending, report: SealReport) -> Result<Self, Error> {
+        pending.sealed(report.blake3)?;
+        Ok(Self { pending, report })
+    }
+
+    /// Keeps `note` until the archive has its name, where it is sealed to a spooled place
+    /// ([`Place::spooled`]): who finishes it after a kill gets the note back.
+    ///
+    /// # Errors
+    /// [`Error::Io`] of the notes of uploads.
+    pub fn note(&self, note: &[u8]) -> Result<(), Error> {
+        self.pending.note(note)
+    }
+
+    /// What was sealed.
+    pub fn report(&self) -> &SealReport {
+        &self.report
+    }
+
+    /// Makes the archive durable and gives it its name.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if the name was taken meanwhile; [`Error::Io`]. After any of them there is
+    /// no new file.
+    pub fn publish(self) -> Result<SealReport, Error> {
+        self.pending.publish()?;
+        Ok(self.report)
+    }
+}
 
 /// Seals folders and files into the new file `destination`. A single file is sealed as it is;
 /// anything else becomes a tar in zstd frames with an index, each source under its own name.
 ///
 /// # Errors
 /// [`Error::Exists`] if the destination is taken; [`Error::Missing`], [`Error::NoName`],
-/// [`Error::SourceKind`], [`Error::SameName`], [`Error::NoSource`] for sources; [`Error::Age`] for
+/// [`Error::SourceKind`], [`Error::SameName`], [`Error::NoSource`] for sources;
+/// [`Error::NotPadded`] for a single file that was to be padded; [`Error::Age`] for
 /// recipients; [`Error::Io`] naming the file in use. After any of them there is no new file.
 pub fn seal_tree(
     sources: &[PathBuf],
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
+    prepare_tree(sources, recipients, destination, options, progress)?.publish()
+}
+
+/// Seals like [`seal_tree`], up to the point where the archive would get its name.
+///
+/// # Errors
+/// As [`seal_tree`].
+pub fn prepare_tree(
+    sources: &[PathBuf],
+    recipients: &[Recipient],
+    destination: impl Into<Place>,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<Prepared, Error> {
     let sources = resolve(sources)?;
-    let pending = Pending::create(destination, options.overwrite)?;
-    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
-    let own = Some(pending.identity()?);
-    let (_, mut report) = seal_sources(&sources, recipients, out, own, options, progress)?;
-    report.sealed = pending.publish()?;
-    Ok(report)
+    let mut pending = Pending::create(&destination.into(), options.overwrite)?;
+    let out = pending.writer()?;
+    let own = pending.identity()?;
+    let (_, report) = seal_sources(&sources, recipients, out, own, options, progress)?;
+    Prepared::new(pending, report)
 }
 
 /// Seals folders and files like [`seal_tree`], into a writer that the caller owns.
@@ -128,15 +217,7 @@ pub fn seal_tree_to<W: Write + Send>(
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<(W, SealReport), Error> {
-    let (out, report) = seal_sources(
-        &resolve(sources)?,
-        recipients,
-        Counted { inner: out, count: 0 },
-        None,
-        options,
-        progress,
-    )?;
-    Ok((out.inner, SealReport { sealed: out.count, ..report }))
+    seal_sources(&resolve(sources)?, recipients, out, None, options, progress)
 }
 
 /// Seals a stream as it is into the new file `destination`.
@@ -146,14 +227,28 @@ pub fn seal_tree_to<W: Write + Send>(
 pub fn seal_stream(
     input: &mut dyn Read,
     recipients: &[Recipient],
-    destination: &Path,
+    destination: impl Into<Place>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<SealReport, Error> {
-    let pending = Pending::create(destination, options.overwrite)?;
-    let out = Named { inner: pending.writer()?, path: destination.to_path_buf() };
-    let (_, bytes) = seal_plain(input, Path::new(""), recipients, out, options, progress)?;
-    Ok(SealReport { bytes, sealed: pending.publish()?, ..SealReport::default() })
+    prepare_stream(input, recipients, destination, options, progress)?.publish()
+}
+
+/// Seals like [`seal_stream`], up to the point where the archive would get its name.
+///
+/// # Errors
+/// As [`seal_stream`].
+pub fn prepare_stream(
+    input: &mut dyn Read,
+    recipients: &[Recipient],
+    destination: impl Into<Place>,
+    options: &SealOptions,
+    progress: &dyn Progress,
+) -> Result<Prepared, Error> {
+    let mut pending = Pending::create(&destination.into(), options.overwrite)?;
+    let out = pending.writer()?;
+    let (_, report) = seal_stream_to(input, recipients, out, options, progress)?;
+    Prepared::new(pending, report)
 }
 
 /// Seals a stream as it is into a writer that the caller owns.
@@ -167,9 +262,7 @@ pub fn seal_stream_to<W: Write + Send>(
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<(W, SealReport), Error> {
-    let out = Counted { inner: out, count: 0 };
-    let (out, bytes) = seal_plain(input, Path::new(""), recipients, out, options, progress)?;
-    Ok((out.inner, SealReport { bytes, sealed: out.count, ..SealReport::default() }))
+    seal_plain(input, Path::new(""), recipients, out, options, progress)
 }
 
 fn resolve(sources: &[PathBuf]) -> Result<Vec<Source>, Error> {
@@ -188,10 +281,26 @@ fn sealing<W: Write + Send>(
     recipients: &[Recipient],
     out: W,
     options: &SealOptions,
-) -> Result<SealWriter<W>, Error> {
+) -> Result<SealWriter<Digesting<W>>, Error> {
     let threads = options.threads.clamp(1, 8);
-    SealWriter::new(recipients, out, keyward_age::SealOptions { threads })
+    SealWriter::new(recipients, Digesting::new(out), keyward_age::SealOptions { threads })
         .map_err(|error| Error::io("", io::Error::from(error)))
+}
+
+/// Ends the sealing, and adds to the report what is known then.
+fn sealed<W: Write + Send>(
+    writer: SealWriter<Digesting<W>>,
+    report: SealReport,
+) -> Result<(W, SealReport), Error> {
+    let header = header_digest(writer.header(), writer.payload_nonce());
+    let out = writer.finish().map_err(|error| Error::io("", io::Error::from(error)))?;
+    let (out, sealed, blake3) = out.finish();
+    Ok((out, SealReport { sealed, header, blake3, ..report }))
+}
+
+/// What tells one archive's beginning from every other's.
+pub(crate) fn header_digest(header: &Header, nonce: &[u8; NONCE_LEN]) -> [u8; 32] {
+    Sha256::new().chain_update(header.as_bytes()).chain_update(nonce).finalize().into()
 }
 
 fn seal_sources<W: Write + Send>(
@@ -208,26 +317,25 @@ fn seal_sources<W: Write + Send>(
         let mut file = File::open(&single.given).map_err(|error| Error::io(&single.given, error))?;
         let before = fstat(&file).map_err(|error| Error::io(&single.given, error))?;
         progress.found(0, before.st_size as u64);
-        let (out, bytes) = seal_plain(&mut file, &single.given, recipients, out, options, progress)?;
+        let (out, mut report) = seal_plain(&mut file, &single.given, recipients, out, options, progress)?;
         let after = fstat(&file).map_err(|error| Error::io(&single.given, error))?;
-        let mut report = SealReport { bytes, ..SealReport::default() };
         if changed(&before, &after) {
             report.notice(&single.name, Noticed::Changed);
         }
         return Ok((out, report));
     }
     let writer = sealing(recipients, out, options)?;
+    let header = options.pad.then(|| (writer.header().as_bytes().len() + NONCE_LEN) as u64);
     let end = AtomicBool::new(false);
     let (writer, report) = thread::scope(|scope| {
         if progress.wants_total() {
-            scope.spawn(|| count(sources, progress, &end));
+            scope.spawn(|| count(sources, &options.filter, progress, &end));
         }
-        let sealed = write_tree(sources, writer, own, options, progress);
+        let written = write_tree(sources, writer, own, header, options, progress);
         end.store(true, Ordering::Relaxed);
-        sealed
+        written
     })?;
-    let out = writer.finish().map_err(|error| Error::io("", io::Error::from(error)))?;
-    Ok((out, report))
+    sealed(writer, report)
 }
 
 fn seal_plain<W: Write + Send>(
@@ -237,34 +345,36 @@ fn seal_plain<W: Write + Send>(
     out: W,
     options: &SealOptions,
     progress: &dyn Progress,
-) -> Result<(W, u64), Error> {
+) -> Result<(W, SealReport), Error> {
+    if options.pad {
+        return Err(Error::NotPadded);
+    }
     let mut writer = sealing(recipients, out, options)?;
-    let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
     loop {
         if progress.stopped() {
             return Err(Error::Interrupted);
         }
-        let count = match input.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.map_err(|error| Error::io(path, error))?,
-        };
+        let count = writer.fill_from(input).map_err(|error| match error {
+            FillError::Input(error) => Error::io(path, error),
+            FillError::Output(error) => Error::io("", error),
+        })?;
         if count == 0 {
             break;
         }
-        writer.write_all(buffer.get(..count).unwrap_or_default()).map_err(|error| Error::io("", error))?;
         bytes += count as u64;
         progress.done(0, count as u64);
     }
-    let out = writer.finish().map_err(|error| Error::io("", io::Error::from(error)))?;
-    Ok((out, bytes))
+    sealed(writer, SealReport { bytes, ..SealReport::default() })
 }
 
-/// Writes the sources as tar in frames with index and seek table.
+/// Writes the sources as tar in frames with index and seek table; with `padded`, also with padding to
+/// a size that counts so many bytes before the payload.
 pub(crate) fn write_tree<W: Write + Send>(
     sources: &[Source],
     out: W,
     own: Option<(u64, u64)>,
+    padded: Option<u64>,
     options: &SealOptions,
     progress: &dyn Progress,
 ) -> Result<(W, SealReport), Error> {
@@ -275,17 +385,19 @@ pub(crate) fn write_tree<W: Write + Send>(
             recorder,
             links: HashMap::new(),
             headers: Vec::new(),
+            owners: Owners::default(),
+            attributes: options.attributes,
             own,
             report: SealReport::default(),
             progress,
         };
         for source in sources {
-            walk(source, &mut |path, met| tree.met(source, path, met))?;
+            walk(source, &options.filter, &mut |path, met| tree.met(source, path, met))?;
         }
         tree.blocks.put_zeros(2 * BLOCK as u64)?;
         Ok((tree.report, tree.recorder.finish()?))
     })?;
-    let out = framed.finish(&index).map_err(|error| Error::io("", error))?;
+    let out = framed.finish(&index, padded).map_err(|error| Error::io("", error))?;
     Ok((out, report))
 }
 
@@ -297,6 +409,8 @@ struct Tree<'a, 'b> {
     /// can be.
     links: HashMap<(u64, u64), (Vec<u8>, u64)>,
     headers: Vec<u8>,
+    owners: Owners,
+    attributes: Attributes,
     /// The archive itself, which may lie in the tree.
     own: Option<(u64, u64)>,
     report: SealReport,
@@ -306,7 +420,11 @@ struct Tree<'a, 'b> {
 impl Tree<'_, '_> {
     fn met(&mut self, source: &Source, path: &[u8], met: Met<'_>) -> Result<(), Error> {
         match met {
-            Met::Folder(stat) => self.put(member(path, Kind::Folder, stat)),
+            Met::Folder(stat, folder) => {
+                let mut member = self.member(path, Kind::Folder, stat);
+                self.attributes(source, &mut member, folder)?;
+                self.put(member)
+            }
             Met::File(stat, file) => self.file(source, path, stat, file),
             Met::Symlink(stat, target) => {
                 if self.link_to_earlier(path, stat)? {
@@ -315,7 +433,8 @@ impl Tree<'_, '_> {
                 if leads_out(path, &target) {
                     self.report.notice(path, Noticed::LinkOut);
                 }
-                self.put(Member { link: target, ..member(path, Kind::Symlink, stat) })
+                let member = self.member(path, Kind::Symlink, stat);
+                self.put(Member { link: target, ..member })
             }
             Met::Special(stat) => {
                 let what = match FileType::from_raw_mode(stat.st_mode) {
@@ -330,40 +449,87 @@ impl Tree<'_, '_> {
                 self.report.notice(path, Noticed::Gone);
                 Ok(())
             }
+            Met::Elsewhere => {
+                self.report.notice(path, Noticed::Elsewhere);
+                Ok(())
+            }
+            Met::IgnoreFile => {
+                self.report.notice(path, Noticed::IgnoreFile);
+                Ok(())
+            }
+            Met::Excluded(names) => {
+                self.report.excluded += names;
+                Ok(())
+            }
         }
     }
 
-    fn file(&mut self, source: &Source, path: &[u8], stat: &Stat, mut file: &File) -> Result<(), Error> {
+    fn file(&mut self, source: &Source, path: &[u8], stat: &Stat, file: &File) -> Result<(), Error> {
         if self.own == Some((stat.st_dev, stat.st_ino)) || self.link_to_earlier(path, stat)? {
             return Ok(());
         }
-        let member = member(path, Kind::File, stat);
+        let failed = |error: io::Error| Error::io(source.real(path), error);
+        let mut member = self.member(path, Kind::File, stat);
+        self.attributes(source, &mut member, file.as_fd())?;
+        member.sparse = holes::map(file, stat).map_err(|errno| failed(errno.into()))?;
         let size = member.size;
+        let whole = [Span { offset: 0, length: size }];
+        let map = member.sparse.clone();
+        let spans = map.as_deref().unwrap_or(&whole);
+        let stored = sparse::data(spans);
         self.put(member)?;
-        let mut left = size;
-        while left > 0 {
-            let space = self.blocks.space();
-            let most = space.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let count = match file.read(space.get_mut(..most).unwrap_or_default()) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read.map_err(|error| Error::io(source.real(path), error))?,
-            };
-            if count == 0 {
-                self.report.notice(path, Noticed::Shrunk);
-                self.blocks.put_zeros(left)?;
-                break;
+        self.progress.done(0, size.saturating_sub(stored));
+        let mut shrunk = false;
+        for span in spans {
+            let (mut at, end) = (span.offset, span.offset + span.length);
+            while at < end && !shrunk {
+                let space = self.blocks.space();
+                let most = space.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+                let count = match file.read_at(space.get_mut(..most).unwrap_or_default(), at) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    read => read.map_err(failed)?,
+                };
+                shrunk = count == 0;
+                self.blocks.advance(count)?;
+                self.progress.done(0, count as u64);
+                at += count as u64;
             }
-            self.blocks.advance(count)?;
-            self.progress.done(0, count as u64);
-            left -= count as u64;
+            self.blocks.put_zeros(end - at)?;
         }
-        self.blocks.put_zeros(padding(size) as u64)?;
-        if left == 0 {
-            let after = fstat(file).map_err(|error| Error::io(source.real(path), error))?;
-            if changed(stat, &after) {
-                self.report.notice(path, Noticed::Changed);
-            }
+        self.blocks.put_zeros(padding(stored) as u64)?;
+        if shrunk {
+            self.report.notice(path, Noticed::Shrunk);
+        } else if changed(stat, &fstat(file).map_err(|errno| failed(errno.into()))?) {
+            self.report.notice(path, Noticed::Changed);
         }
+        Ok(())
+    }
+
+    fn member(&mut self, path: &[u8], kind: Kind, stat: &Stat) -> Member {
+        Member {
+            size: if kind == Kind::File { stat.st_size as u64 } else { 0 },
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            uname: self.owners.user(stat.st_uid).to_vec(),
+            gname: self.owners.group(stat.st_gid).to_vec(),
+            mtime: Time { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+            ..Member::new(path.to_vec(), kind)
+        }
+    }
+
+    fn attributes(
+        &mut self,
+        source: &Source,
+        member: &mut Member,
+        file: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        let read = self.attributes.read(file, &mut self.owners);
+        let (attributes, left_out) = read.map_err(|errno| Error::io(source.real(&member.path), errno))?;
+        if left_out {
+            self.report.notice(&member.path, Noticed::Attributes);
+        }
+        member.attributes = attributes;
         Ok(())
     }
 
@@ -382,7 +548,8 @@ impl Tree<'_, '_> {
         if *more == 0 {
             self.links.remove(&inode);
         }
-        self.put(Member { link, size: 0, ..member(path, Kind::Hardlink, stat) })?;
+        let member = self.member(path, Kind::Hardlink, stat);
+        self.put(Member { link, ..member })?;
         Ok(true)
     }
 
@@ -401,23 +568,12 @@ impl Tree<'_, '_> {
     }
 }
 
-fn member(path: &[u8], kind: Kind, stat: &Stat) -> Member {
-    Member {
-        path: path.to_vec(),
-        kind,
-        flag: flag(kind),
-        size: if kind == Kind::File { stat.st_size as u64 } else { 0 },
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: Time { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
-        link: Vec::new(),
-    }
-}
-
+/// Whether a file was written to. The time of its last change of any kind tells of a writer who set
+/// the time of modification back.
 fn changed(before: &Stat, after: &Stat) -> bool {
-    (before.st_size, before.st_mtime, before.st_mtime_nsec)
-        != (after.st_size, after.st_mtime, after.st_mtime_nsec)
+    let seen =
+        |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
+    seen(before) != seen(after)
 }
 
 impl SealReport {
@@ -427,23 +583,5 @@ impl SealReport {
         } else {
             self.more_notices += 1;
         }
-    }
-}
-
-/// Counts what passes.
-struct Counted<W> {
-    inner: W,
-    count: u64,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.count += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }

@@ -1,20 +1,22 @@
 //! Reading a tree in a fixed order: a folder before what is in it, names sorted as bytes. Links are
-//! stored, never followed; only a source that was named itself may be reached through one.
+//! stored, never followed; only a source that was named itself may be reached through one. What the
+//! [filter](crate::filter) leaves out is counted and not looked at.
 //!
 //! Memory holds the names of the folders on the way down, not the tree.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use crate::chain::Chain;
 use crate::error::Error;
+use crate::filter::{Filter, Scope};
 use crate::progress::Progress;
 
 /// A folder or file to seal, and the name it is stored under.
@@ -51,16 +53,22 @@ impl Source {
 
     /// Where the stored path lies in the file system.
     pub(crate) fn real(&self, stored: &[u8]) -> PathBuf {
-        match stored.get(self.name.len() + 1..) {
-            Some(rest) => self.given.join(OsStr::from_bytes(rest)),
-            None => self.given.clone(),
+        match self.below(stored) {
+            b"" => self.given.clone(),
+            rest => self.given.join(OsStr::from_bytes(rest)),
         }
+    }
+
+    /// The stored path without the source's own name; empty for the source itself.
+    fn below<'a>(&self, stored: &'a [u8]) -> &'a [u8] {
+        stored.get(self.name.len() + 1..).unwrap_or_default()
     }
 }
 
 /// What a walk meets, in order.
 pub(crate) enum Met<'a> {
-    Folder(&'a Stat),
+    /// A folder, open.
+    Folder(&'a Stat, BorrowedFd<'a>),
     /// Opened; its status is that of the open file.
     File(&'a Stat, &'a File),
     Symlink(&'a Stat, Vec<u8>),
@@ -68,18 +76,26 @@ pub(crate) enum Met<'a> {
     Special(&'a Stat),
     /// Listed in its folder, and gone or replaced when it was looked at.
     Gone,
+    /// The folder just met lies on another file system; what is in it is not visited.
+    Elsewhere,
+    /// So many names of the folder with this path are left out.
+    Excluded(u64),
+    /// This file was to say what is left out, and not every line of it could be taken.
+    IgnoreFile,
 }
 
 type Visit<'v> = dyn FnMut(&[u8], Met<'_>) -> Result<(), Error> + 'v;
 
-/// Walks over one source and tells `visit` of everything, with the path it is stored under.
-pub(crate) fn walk(source: &Source, visit: &mut Visit<'_>) -> Result<(), Error> {
+/// Walks over one source and tells `visit` of everything that `filter` lets through, with the path it
+/// is stored under.
+pub(crate) fn walk(source: &Source, filter: &Filter, visit: &mut Visit<'_>) -> Result<(), Error> {
     let file = File::open(&source.given).map_err(|error| Error::io(&source.given, error))?;
     let stat = fstat(&file).map_err(|error| Error::io(&source.given, error))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
-            visit(&source.name, Met::Folder(&stat))?;
-            Walk { source, chain: Chain::new(file.into()), path: source.name.clone(), visit }.folders()
+            visit(&source.name, Met::Folder(&stat, file.as_fd()))?;
+            let (chain, path) = (Chain::new(file.into()), source.name.clone());
+            Walk { source, filter, device: stat.st_dev, chain, path, visit }.folders()
         }
         FileType::RegularFile => visit(&source.name, Met::File(&stat, &file)),
         _ => Err(Error::SourceKind { path: source.given.clone() }),
@@ -88,6 +104,9 @@ pub(crate) fn walk(source: &Source, visit: &mut Visit<'_>) -> Result<(), Error> 
 
 struct Walk<'a, 'v> {
     source: &'a Source,
+    filter: &'a Filter,
+    /// The file system of the source.
+    device: u64,
     chain: Chain,
     path: Vec<u8>,
     visit: &'a mut Visit<'v>,
@@ -96,12 +115,13 @@ struct Walk<'a, 'v> {
 /// Names in one folder that are still to be visited, the next one last.
 struct Level {
     names: Vec<(Vec<u8>, FileType)>,
+    scope: Scope,
     path_length: usize,
 }
 
 impl Walk<'_, '_> {
     fn folders(&mut self) -> Result<(), Error> {
-        let mut levels = vec![self.level()?];
+        let mut levels = vec![self.level(&Scope::default())?];
         while let Some(level) = levels.last_mut() {
             self.path.truncate(level.path_length);
             let Some((name, kind)) = level.names.pop() else {
@@ -109,32 +129,33 @@ impl Walk<'_, '_> {
                 self.chain.leave();
                 continue;
             };
+            let scope = level.scope.clone();
             self.path.push(b'/');
             self.path.extend_from_slice(&name);
             if self.one(&name, kind)? {
-                levels.push(self.level()?);
+                levels.push(self.level(&scope)?);
             }
         }
         Ok(())
     }
 
     /// The sorted names of the folder where the chain stands.
-    fn level(&mut self) -> Result<Level, Error> {
+    fn level(&mut self, above: &Scope) -> Result<Level, Error> {
         let path_length = self.path.len();
-        let mut names = Vec::new();
-        let read = |chain: &mut Chain, names: &mut Vec<_>| -> Result<(), Errno> {
-            for entry in Dir::read_from(chain.here()?)? {
-                let entry = entry?;
-                let name = entry.file_name().to_bytes();
-                if name != b"." && name != b".." {
-                    names.push((name.to_vec(), entry.file_type()));
-                }
-            }
-            Ok(())
-        };
-        read(&mut self.chain, &mut names).map_err(|error| self.error(error))?;
-        names.sort_unstable_by(|a, b| b.0.cmp(&a.0));
-        Ok(Level { names, path_length })
+        let below = self.source.below(&self.path);
+        let listed = self.chain.here().and_then(|here| self.filter.list(here, below, above));
+        let mut listing = listed.map_err(|error| self.error(error))?;
+        for name in listing.unread {
+            self.path.push(b'/');
+            self.path.extend_from_slice(name.as_bytes());
+            (self.visit)(&self.path, Met::IgnoreFile)?;
+            self.path.truncate(path_length);
+        }
+        if listing.excluded > 0 {
+            (self.visit)(&self.path, Met::Excluded(listing.excluded))?;
+        }
+        listing.names.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        Ok(Level { names: listing.names, scope: listing.scope, path_length })
     }
 
     /// Visits one name; true if it is a folder, which the chain has then entered.
@@ -169,8 +190,14 @@ impl Walk<'_, '_> {
 
     fn folder(&mut self, name: &[u8]) -> Result<bool, Looked> {
         self.chain.enter(name)?;
-        let stat = fstat(self.chain.here()?)?;
-        (self.visit)(&self.path, Met::Folder(&stat))?;
+        let here = self.chain.here()?;
+        let stat = fstat(here)?;
+        (self.visit)(&self.path, Met::Folder(&stat, here))?;
+        if self.filter.one_file_system && stat.st_dev != self.device {
+            self.chain.leave();
+            (self.visit)(&self.path, Met::Elsewhere)?;
+            return Ok(false);
+        }
         Ok(true)
     }
 
@@ -226,30 +253,42 @@ impl From<Error> for Looked {
 
 /// Counts entries and bytes beside the sealing, for a progress bar's total. What it cannot read it
 /// leaves out: the walk that seals will say so.
-pub(crate) fn count(sources: &[Source], progress: &dyn Progress, end: &AtomicBool) {
-    let mut folders: Vec<PathBuf> = Vec::new();
+pub(crate) fn count(sources: &[Source], filter: &Filter, progress: &dyn Progress, end: &AtomicBool) {
     for source in sources {
         if source.folder {
             progress.found(1, 0);
-            folders.push(source.given.clone());
+            count_below(source, filter, progress, end);
         } else if let Ok(metadata) = std::fs::metadata(&source.given) {
             progress.found(1, metadata.len());
         }
     }
-    while let Some(folder) = folders.pop() {
-        let Ok(listed) = std::fs::read_dir(&folder) else { continue };
+}
+
+fn count_below(source: &Source, filter: &Filter, progress: &dyn Progress, end: &AtomicBool) {
+    let mut device = None;
+    let mut folders = vec![(Vec::new(), Scope::default())];
+    while let Some((below, above)) = folders.pop() {
+        let Ok(folder) = File::open(source.given.join(OsStr::from_bytes(&below))) else { continue };
+        if filter.one_file_system {
+            let Ok(stat) = fstat(&folder) else { continue };
+            if *device.get_or_insert(stat.st_dev) != stat.st_dev {
+                continue;
+            }
+        }
+        let Ok(listing) = filter.list(folder.as_fd(), &below, &above) else { continue };
         let (mut entries, mut bytes) = (0, 0);
-        for entry in listed.flatten() {
+        for (name, kind) in listing.names {
             if end.load(Ordering::Relaxed) {
                 return;
             }
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() {
-                folders.push(folder.join(OsStr::from_bytes(&entry.file_name().into_vec())));
-            } else if kind.is_file() {
-                bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-            }
             entries += 1;
+            if kind == FileType::Directory {
+                let slash: &[u8] = if below.is_empty() { b"" } else { b"/" };
+                folders.push(([&below, slash, &name].concat(), listing.scope.clone()));
+            } else if kind == FileType::RegularFile {
+                let stat = statat(&folder, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
+                bytes += stat.map_or(0, |stat| stat.st_size as u64);
+            }
         }
         progress.found(entries, bytes);
     }
@@ -263,13 +302,14 @@ mod tests {
 
     fn names(source: &Source) -> Vec<String> {
         let mut seen = Vec::new();
-        walk(source, &mut |path, met| {
+        walk(source, &Filter::default(), &mut |path, met| {
             let kind = match met {
-                Met::Folder(_) => "d",
+                Met::Folder(..) => "d",
                 Met::File(..) => "f",
                 Met::Symlink(..) => "l",
                 Met::Special(_) => "s",
                 Met::Gone => "gone",
+                Met::Elsewhere | Met::Excluded(_) | Met::IgnoreFile => unreachable!(),
             };
             seen.push(format!("{kind} {}", String::from_utf8_lossy(path)));
             Ok(())

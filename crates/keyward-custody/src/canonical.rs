@@ -42,6 +42,11 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(what: &'static str, bytes:
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// The digest with these bytes, computed elsewhere.
+    pub fn from_bytes(bytes: [u8; 32]) -> Digest {
+        Digest(bytes)
+    }
+
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())

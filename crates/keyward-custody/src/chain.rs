@@ -11,16 +11,18 @@ use keyward_age::Recipient;
 
 use crate::{
     Candidate, Change, Confirmation, Epoch, Error, Fingerprint, Generation, Holder, KeyFile, Name, Namespace,
-    Pins, PublicKey, Signature, SignatureError, Statement, VaultFiles,
+    Pins, PublicKey, Sealer, Signature, SignatureError, Statement, VaultFiles,
 };
 
-/// Whom an archive is sealed to; displayed as `alice` or `epoch 2`.
+/// Whom an archive is sealed to; displayed as `alice`, `epoch 2` or `its own key`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SealedTo {
     /// A direct holder.
     Holder(Name),
     /// The epoch of this number.
     Epoch(u32),
+    /// A key that this archive alone has.
+    OwnKey,
 }
 
 impl fmt::Display for SealedTo {
@@ -28,6 +30,7 @@ impl fmt::Display for SealedTo {
         match self {
             SealedTo::Holder(name) => name.fmt(f),
             SealedTo::Epoch(number) => f.pad(&format!("epoch {number}")),
+            SealedTo::OwnKey => f.pad("its own key"),
         }
     }
 }
@@ -74,6 +77,11 @@ impl Verified<Statement> {
     /// The epoch that archives are sealed to; none in a vault that has none.
     pub fn epoch_in_force(&self) -> Option<&Epoch> {
         self.epochs().last()
+    }
+
+    /// The sealers, in force and removed.
+    pub fn sealers(&self) -> &BTreeMap<Name, Sealer> {
+        self.value.claimed_sealers()
     }
 
     /// Reads the key file that keeps an epoch; `bytes` are those of the file that [`Epoch::file_name`] names.

@@ -1,12 +1,13 @@
 //! What a new generation changes, and so whose signatures it needs (`docs/formats.md`, "Chain of generations").
 
 use crate::epoch::check_succession;
+use crate::sealer::check_sealer_succession;
 use crate::{Error, Statement, Thresholds};
 
 /// Which threshold of the admins before a change has to meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
-    /// Dates, epochs, and whatever only takes away from holders who are no admins.
+    /// Dates, epochs, sealers, and whatever only takes away from holders who are no admins.
     Routine,
     /// Everything else.
     Root,
@@ -32,13 +33,15 @@ pub struct Change {
 }
 
 impl Change {
-    /// Compares a statement and its successor. [`Error::FixedMember`], [`Error::EpochChanged`] and [`Error::EpochStale`] if
+    /// Compares a statement and its successor. [`Error::FixedMember`], [`Error::EpochChanged`], [`Error::SealerChanged`]
+    /// and [`Error::EpochStale`] if
     /// something changes that never does, or the epoch in force does not follow who opens.
     pub fn between(before: &Statement, after: &Statement) -> Result<Change, Error> {
         if let Some(member) = before.fixed_member_changed(after) {
             return Err(Error::FixedMember { generation: after.generation(), member });
         }
         check_succession(before, after)?;
+        check_sealer_succession(before, after)?;
         let admins = before.admins() != after.admins() || before.thresholds() != after.thresholds();
         let new_holder = after
             .claimed_holders()

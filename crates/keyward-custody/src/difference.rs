@@ -79,10 +79,24 @@ fn lines(statement: &Statement) -> BTreeMap<(u8, String), String> {
             ),
         );
     }
-    put(7, only(), format!("expires: {}", statement.expires()));
+    for (name, sealer) in statement.claimed_sealers() {
+        let by = sealer.by().map_or(String::new(), |by| format!(", of {by}"));
+        let removed = sealer.removed().map_or(String::new(), |removed| {
+            let last: Vec<String> = removed
+                .last()
+                .iter()
+                .map(|(series, link)| format!("{series} {} {}", link.sequence, short(link.digest)))
+                .collect();
+            let last = if last.is_empty() { "none".to_owned() } else { last.join(", ") };
+            format!(", removed in generation {}, last receipts {last}", removed.generation())
+        });
+        let (key, added) = (sealer.key().fingerprint(), sealer.added());
+        put(7, name.to_string(), format!("sealer {name}: {key}, since generation {added}{by}{removed}"));
+    }
+    put(8, only(), format!("expires: {}", statement.expires()));
     let kind = if statement.is_test() { ", a test vault" } else { "" };
     put(
-        8,
+        9,
         only(),
         format!("vault {} {}, suite {}{kind}", statement.name(), statement.vault_id(), statement.suite()),
     );

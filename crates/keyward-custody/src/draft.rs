@@ -9,8 +9,8 @@ use keyward_age::{Recipient, Suite};
 
 use crate::statement::Body;
 use crate::{
-    Change, Digest, Epoch, Error, Generation, Holder, IdentitySeed, KeyFile, KeyId, Name, Policy, PublicKey,
-    Requirements, Statement, Thresholds, Timestamp, Token, VaultId, Verified,
+    Change, Digest, Epoch, Error, Generation, Holder, IdentitySeed, KeyFile, KeyId, Link, Name, Policy,
+    PublicKey, Requirements, Sealer, Series, Statement, Thresholds, Timestamp, Token, VaultId, Verified,
 };
 
 /// A statement in the making.
@@ -24,6 +24,7 @@ pub struct Draft {
     test: bool,
     before: Option<Box<Statement>>,
     epochs: Vec<Epoch>,
+    sealers: BTreeMap<Name, Sealer>,
     written: BTreeMap<u32, Written>,
     /// When it expires; a year from now, unless changed.
     pub expires: Timestamp,
@@ -93,6 +94,7 @@ impl Draft {
             test,
             before: None,
             epochs: Vec::new(),
+            sealers: BTreeMap::new(),
             written: BTreeMap::new(),
             expires: now.plus_year(),
             require: Requirements::default(),
@@ -119,6 +121,7 @@ impl Draft {
             suite,
             test,
             epochs,
+            sealers,
             ..
         } = statement.body().clone();
         Draft {
@@ -130,6 +133,7 @@ impl Draft {
             test,
             before: Some(Box::new(statement.clone())),
             epochs,
+            sealers,
             written: BTreeMap::new(),
             expires: now.plus_year(),
             require,
@@ -226,6 +230,30 @@ impl Draft {
         Ok(file)
     }
 
+    /// Certifies a host as a sealer; `by` is the person who controls it, where that is known.
+    ///
+    /// [`Error::SealerTaken`] if a sealer has or had that name; a key that is in use is refused when the draft is built.
+    pub fn add_sealer(&mut self, name: Name, key: PublicKey, by: Option<Name>) -> Result<(), Error> {
+        if self.sealers.contains_key(&name) {
+            return Err(Error::SealerTaken { name });
+        }
+        self.sealers.insert(name, Sealer::new(key, self.generation, by));
+        Ok(())
+    }
+
+    /// Removes a sealer. It stays listed; of each series in `last` the receipts up to that one count, of others none.
+    ///
+    /// [`Error::NoSealer`] if there is none in force of that name.
+    pub fn remove_sealer(&mut self, name: &Name, last: BTreeMap<Series, Link>) -> Result<(), Error> {
+        match self.sealers.get_mut(name).filter(|sealer| sealer.removed().is_none()) {
+            Some(sealer) => {
+                sealer.remove(self.generation, last);
+                Ok(())
+            }
+            None => Err(Error::NoSealer { name: name.clone() }),
+        }
+    }
+
     /// The key files to write before the statement, in the order of their epochs.
     pub fn key_files(&self) -> impl Iterator<Item = &KeyFile> {
         self.written.values().map(|written| &written.file)
@@ -256,7 +284,7 @@ impl Draft {
             policy: self.policy.clone(),
             previous: self.previous(),
             require: self.require.clone(),
-            sealers: Default::default(),
+            sealers: self.sealers.clone(),
             suite: self.suite,
             test: self.test,
             thresholds: self.thresholds(),

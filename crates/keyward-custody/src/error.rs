@@ -1,5 +1,9 @@
 //! What can be wrong, with the facts. What is safe and what to do next is the command line's to say.
 
+mod class;
+
+pub use class::Class;
+
 use crate::{Digest, Generation, Name, PolicyError, SharePath, SignatureError, Timestamp, VaultId};
 
 /// Everything this crate refuses.
@@ -191,6 +195,16 @@ pub enum Error {
         /// The vault's suite.
         suite: keyward_age::Suite,
     },
+    /// An archive or custody key in a slot that cannot hold it, or that holds another of the token's keys.
+    #[error("the {which} key of {holder} cannot be in slot {slot}")]
+    KeySlot {
+        /// Whose.
+        holder: Name,
+        /// `archive` or `custody`.
+        which: &'static str,
+        /// The slot, in hexadecimal.
+        slot: crate::SlotId,
+    },
     /// A signing slot that is none.
     #[error("{holder} cannot sign with slot {slot}")]
     SigningSlot {
@@ -272,6 +286,62 @@ pub enum Error {
     NoEpoch {
         /// Its number.
         epoch: u32,
+    },
+
+    // --- sealers and receipts
+    /// A sealer that contradicts its statement.
+    #[error("sealer {name} {reason}")]
+    Sealer {
+        /// Its name.
+        name: Name,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A sealer that is not what it was.
+    #[error("generation {generation} changes the {member} of sealer {name}")]
+    SealerChanged {
+        /// Which statement.
+        generation: Generation,
+        /// Its name.
+        name: Name,
+        /// Which member.
+        member: &'static str,
+    },
+    /// A sealer has, or had, that name.
+    #[error("{name} is, or was, a sealer already")]
+    SealerTaken {
+        /// The name.
+        name: Name,
+    },
+    /// No sealer in force has that name.
+    #[error("{name} is no sealer in force")]
+    NoSealer {
+        /// The name.
+        name: Name,
+    },
+    /// A private key file that cannot be used.
+    #[error("the key of the sealer cannot be used: {reason}")]
+    SealerKey {
+        /// Why.
+        reason: &'static str,
+    },
+    /// A name of a series outside the grammar.
+    #[error("'{}' is no series: it has 1 to 64 letters, digits, points, hyphens and underscores, a letter or digit first", text.escape_debug())]
+    Series {
+        /// The text, cut at 64 characters.
+        text: String,
+    },
+    /// Not a set of numbers in its one spelling.
+    #[error("'{}' is no set of numbers such as 1-16,18", text.escape_debug())]
+    Numbers {
+        /// The text, cut at 64 characters.
+        text: String,
+    },
+    /// A receipt that contradicts itself.
+    #[error("the receipt contradicts itself: {reason}")]
+    Receipt {
+        /// How.
+        reason: &'static str,
     },
 
     // --- a draft
@@ -581,25 +651,6 @@ pub enum Error {
     },
 }
 
-/// What an [`Error`] means for the one who gets it; the command line makes exit codes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Something that was given cannot be read or does not fit together.
-    Input,
-    /// Nothing is there.
-    NotFound,
-    /// Something that was to be verified is not what it should be.
-    NotVerified,
-    /// It could be done and is refused for safety.
-    Refused,
-    /// The holders present do not satisfy the policy.
-    NotSatisfied,
-    /// A passphrase or words are not the right ones.
-    WrongSecret,
-    /// The machine failed.
-    System,
-}
-
 impl Error {
     pub(crate) fn malformed(what: &'static str, source: impl std::fmt::Display) -> Error {
         // A parser's message may quote the file, which may be hostile to a terminal.
@@ -609,54 +660,5 @@ impl Error {
             if plain(character) { reason.push(character) } else { reason.extend(character.escape_unicode()) }
         }
         Error::Malformed { what, reason }
-    }
-
-    /// What the error means for the one who gets it.
-    pub fn class(&self) -> Class {
-        match self {
-            Error::NoStatement => Class::NotFound,
-            Error::Random(_) => Class::System,
-            Error::NotSatisfied { .. } => Class::NotSatisfied,
-            Error::WrongPassphrase
-            | Error::PaperWords { .. }
-            | Error::PaperWord { .. }
-            | Error::PaperChecksum
-            | Error::PaperIsAnother { .. }
-            | Error::IdentityIsAnother { .. } => Class::WrongSecret,
-            Error::SingleHolder { .. }
-            | Error::TestVault { .. }
-            | Error::EmulatedToken { .. }
-            | Error::Unsatisfiable { .. }
-            | Error::TooFewAdmins { .. }
-            | Error::WeakPassphrase { .. } => Class::Refused,
-            Error::KeyFileEdited { .. }
-            | Error::KeyFileOfAnother { .. }
-            | Error::Leaves { .. }
-            | Error::Leaf { .. }
-            | Error::ShareOfAnother { .. }
-            | Error::WrongShare { .. }
-            | Error::Commitment { .. }
-            | Error::HolderFileEdited { .. }
-            | Error::EpochChanged { .. }
-            | Error::EpochStale { .. } => Class::NotVerified,
-            Error::Signature(_)
-            | Error::Malformed { .. }
-            | Error::NotCanonical { .. }
-            | Error::TooLong { .. }
-            | Error::OtherVault { .. }
-            | Error::RolledBack { .. }
-            | Error::Gap { .. }
-            | Error::Fork { .. }
-            | Error::Edited { .. }
-            | Error::WrongNumber { .. }
-            | Error::Statement { .. }
-            | Error::BadSignature { .. }
-            | Error::UnknownSigner { .. }
-            | Error::Unsigned { .. }
-            | Error::FixedMember { .. }
-            | Error::OtherFingerprint { .. }
-            | Error::Pins { .. } => Class::NotVerified,
-            _ => Class::Input,
-        }
     }
 }

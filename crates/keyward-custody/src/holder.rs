@@ -138,12 +138,18 @@ pub struct Token {
     pub serial: Option<u32>,
     /// Its firmware; generic PIV cards do not tell.
     pub firmware: Option<Firmware>,
-    /// The archive key (slot 82), as the recipient that archives are sealed to.
+    /// The archive key, as the recipient that archives are sealed to.
     #[serde(with = "canonical::text")]
     pub archive: Recipient,
-    /// The custody key (slot 83), as the recipient that policy shares are sealed to.
+    /// Where the archive key is. The member is absent for 82, so that 82 has one spelling.
+    #[serde(default = "SlotId::archive", skip_serializing_if = "SlotId::is_archive")]
+    pub archive_slot: SlotId,
+    /// The custody key, as the recipient that policy shares are sealed to.
     #[serde(with = "canonical::text")]
     pub custody: Recipient,
+    /// Where the custody key is. The member is absent for 83.
+    #[serde(default = "SlotId::custody", skip_serializing_if = "SlotId::is_custody")]
+    pub custody_slot: SlotId,
     /// The key in 9E by which the card proves itself before the PIN; none if it has none there.
     pub card_proof: Option<PublicKey>,
     /// The key by which its holder signs as admin.
@@ -182,10 +188,14 @@ pub struct Candidate {
     pub archive: Recipient,
     /// The archive key as an uncompressed point.
     pub archive_point: [u8; 65],
+    /// Where the archive key is.
+    pub archive_slot: SlotId,
     /// The recipient that policy shares are sealed to.
     pub custody: Recipient,
     /// The custody key as an uncompressed point.
     pub custody_point: [u8; 65],
+    /// Where the custody key is.
+    pub custody_slot: SlotId,
     /// The key by which its holder signs as admin, and where it is.
     pub signing: SigningKey,
     /// The 9E key as an uncompressed point; none if the card cannot prove itself.
@@ -204,8 +214,10 @@ impl Candidate {
             serial: token.serial,
             archive: token.archive.clone(),
             archive_point: token.archive.point()?,
+            archive_slot: token.archive_slot,
             custody: token.custody.clone(),
             custody_point: token.custody.point()?,
+            custody_slot: token.custody_slot,
             signing: token.signing.clone(),
             card_proof: token.card_proof.and_then(|key| key.p256_point().copied()),
             touch_policy: token.touch_policy,
@@ -225,7 +237,17 @@ impl Token {
         if self.seed_object.is_some() != (suite == Suite::Hybrid) {
             return Err(Error::SeedObject { holder: name.clone(), suite });
         }
-        if !self.signing.slot.can_sign() || self.signing.key.p256_point().is_none() {
+        let (archive, custody, signing) = (self.archive_slot, self.custody_slot, self.signing.slot);
+        for (which, slot, may) in [
+            ("archive", archive, archive.is_retired() || archive == SlotId::KEY_MANAGEMENT),
+            ("custody", custody, custody.is_retired() && custody != archive),
+        ] {
+            if !may {
+                return Err(Error::KeySlot { holder: name.clone(), which, slot });
+            }
+        }
+        let twice = signing == archive || signing == custody;
+        if twice || !signing.can_sign() || self.signing.key.p256_point().is_none() {
             return Err(Error::SigningSlot { holder: name.clone(), slot: self.signing.slot });
         }
         Ok(())
@@ -284,7 +306,33 @@ serde_as_text!(Firmware);
 pub struct SlotId(pub u8);
 
 impl SlotId {
-    /// Digital signature (9C), else 9A, 9D or a retired slot that holds neither the archive nor the custody key.
+    /// 82, where enrolment makes the archive key.
+    pub const ARCHIVE: SlotId = SlotId(0x82);
+    /// 83, where enrolment makes the custody key.
+    pub const CUSTODY: SlotId = SlotId(0x83);
+    const KEY_MANAGEMENT: SlotId = SlotId(0x9d);
+
+    fn archive() -> SlotId {
+        SlotId::ARCHIVE
+    }
+
+    fn is_archive(&self) -> bool {
+        *self == SlotId::ARCHIVE
+    }
+
+    fn custody() -> SlotId {
+        SlotId::CUSTODY
+    }
+
+    fn is_custody(&self) -> bool {
+        *self == SlotId::CUSTODY
+    }
+
+    fn is_retired(self) -> bool {
+        matches!(self.0, 0x82..=0x95)
+    }
+
+    /// Digital signature (9C), else 9A, 9D or a retired slot other than 82 and 83.
     fn can_sign(self) -> bool {
         matches!(self.0, 0x9a | 0x9c | 0x9d | 0x84..=0x95)
     }

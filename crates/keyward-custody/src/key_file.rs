@@ -179,6 +179,9 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
+    /// The most bytes of a key file.
+    pub const MAX_LEN: usize = canonical::MAX_LEN;
+
     /// Splits an identity under a policy, each share sealed to the custody recipient of its holder.
     ///
     /// [`Error::NotAHolder`] if the policy names somebody who has no recipient.

@@ -11,6 +11,8 @@
 //! VaultFiles ──verify_chain(pins)──────────────────────────> Verified<Statement> ──> recipients, candidates
 //! VaultFiles ──Unpinned::read──trust(Confirmation)──> Pins + Verified<Statement>       the first time
 //!
+//! SealerKey ──sign──> SignedReceipt          Verified<Statement> + Heads ──Auditor──> Origin, Audit      archives' origin
+//!
 //! Verified<Statement> ──key_file──> KeyFile ──open_leaf──> Share ──Combiner──> IdentitySeed     opening an epoch
 //! ```
 //!
@@ -20,6 +22,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod audit;
 mod canonical;
 mod chain;
 mod change;
@@ -28,18 +31,26 @@ mod difference;
 mod draft;
 mod epoch;
 mod error;
+mod finding;
 mod fingerprint;
+mod heads;
 mod holder;
 mod key;
 mod key_file;
 mod name;
+mod numbers;
+mod own_key;
+mod own_series;
 mod paper;
 mod passphrase;
 mod pending;
 mod pins;
 mod policy;
+mod receipt;
 mod recover;
 mod require;
+mod sealer;
+mod sealer_key;
 mod secret;
 mod shamir;
 mod signature;
@@ -47,6 +58,9 @@ mod statement;
 mod time;
 mod vault;
 
+pub use audit::{
+    Audit, AuditLine, Auditor, FoundArchive, FoundReceipt, Freshness, Origin, RECEIPT_SUFFIX, last_component,
+};
 pub use canonical::Digest;
 pub use chain::{SealedTo, Unpinned, Verified, verify_chain};
 pub use change::{Change, Needs};
@@ -55,7 +69,9 @@ pub use difference::{DifferenceLine, difference};
 pub use draft::{Draft, Removal, Removed};
 pub use epoch::Epoch;
 pub use error::{Class, Error};
+pub use finding::{Differs, Finding};
 pub use fingerprint::{Confirmation, Fingerprint, FingerprintClaim, WORDS, Words};
+pub use heads::{Head, Heads};
 pub use holder::{
     AgeHolder, Candidate, Firmware, Holder, PaperHolder, PassphraseHolder, PinPolicy, SeedObject, SigningKey,
     SlotId, Token, TouchPolicy, Verdict,
@@ -63,6 +79,9 @@ pub use holder::{
 pub use key::PublicKey;
 pub use key_file::{KeyFile, KeyId, Leaf, Share, SharePath};
 pub use name::Name;
+pub use numbers::{Numbers, Sequence};
+pub use own_key::{OwnKey, own_key_suffix};
+pub use own_series::{OwnSeries, Waiting};
 pub use paper::{PAPER_WORDS, Paper, Sheet, SheetFacts};
 pub use passphrase::{
     PASSPHRASE_BITS, PASSPHRASE_WORK, check_passphrase, first_identity, generate_passphrase, identity_file,
@@ -71,8 +90,11 @@ pub use passphrase::{
 pub use pending::{Pending, Quorum};
 pub use pins::Pins;
 pub use policy::{Policy, PolicyError, PolicyPart};
+pub use receipt::{ArchiveFacts, Blake3, Gone, GoneMap, Receipt, ReceiptFacts, SignedReceipt};
 pub use recover::WhatIf;
 pub use require::Requirements;
+pub use sealer::{Link, RemovedSealer, Sealer, Series};
+pub use sealer_key::{SealerKey, allowed_sealers_line};
 pub use secret::IdentitySeed;
 pub use signature::{
     Namespace, Signature, SignatureError, allowed_signers_line, signed_blob, signing_digest,

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, EmptyList, serde_as_text};
 use crate::epoch::check_epochs;
+use crate::sealer::check_sealers;
 use crate::{
-    Digest, Epoch, Error, Expiry, Holder, Name, Namespace, Policy, PublicKey, Requirements, Timestamp, Token,
-    Verdict, allowed_signers_line, signing_digest,
+    Digest, Epoch, Error, Expiry, Holder, Name, Namespace, Policy, PublicKey, Requirements, Sealer,
+    Timestamp, Token, Verdict, allowed_sealers_line, allowed_signers_line, signing_digest,
 };
 
 pub(crate) const FORMAT: &str = "keyward-statement-v1";
@@ -122,7 +123,7 @@ pub(crate) struct Body {
     pub(crate) policy: Policy,
     pub(crate) previous: Option<Digest>,
     pub(crate) require: Requirements,
-    pub(crate) sealers: EmptyList,
+    pub(crate) sealers: BTreeMap<Name, Sealer>,
     #[serde(with = "canonical::text")]
     pub(crate) suite: Suite,
     pub(crate) test: bool,
@@ -245,6 +246,16 @@ impl Statement {
         self.body.admins.iter().map(|(name, key)| allowed_signers_line(name, key) + "\n").collect()
     }
 
+    /// The content of an `allowed_signers` file for `ssh-keygen -Y verify -n keyward-receipt`: a line for each sealer, removed
+    /// ones too. It knows nothing of which receipts of a removed one count.
+    pub fn allowed_sealers(&self) -> String {
+        self.body
+            .sealers
+            .iter()
+            .map(|(name, sealer)| allowed_sealers_line(name, sealer.key()) + "\n")
+            .collect()
+    }
+
     /// What the statement says of the holders. For showing; whoever seals or opens asks a [`Verified`] one.
     pub(crate) fn claimed_holders(&self) -> &BTreeMap<Name, Holder> {
         &self.body.holders
@@ -253,6 +264,11 @@ impl Statement {
     /// What the statement says of the epochs, from the first.
     pub(crate) fn claimed_epochs(&self) -> &[Epoch] {
         &self.body.epochs
+    }
+
+    /// What the statement says of the sealers, in force and removed.
+    pub(crate) fn claimed_sealers(&self) -> &BTreeMap<Name, Sealer> {
+        &self.body.sealers
     }
 
     /// The first member that never changes and differs between the two.
@@ -276,7 +292,7 @@ impl fmt::Debug for Statement {
 }
 
 impl Body {
-    /// The rules 2 to 10 of `docs/formats.md`, "Statement".
+    /// The rules 2 to 12 of `docs/formats.md`, "Statement".
     fn check(&self) -> Result<(), Error> {
         if self.format != FORMAT {
             return Err(Error::Malformed { what: WHAT, reason: format!("its format is not {FORMAT}") });
@@ -290,6 +306,7 @@ impl Body {
         self.check_admins()?;
         self.check_policy()?;
         check_epochs(&self.epochs, self.suite, self.generation)?;
+        check_sealers(&self.sealers, self.generation)?;
         for (name, holder) in &self.holders {
             holder.check(name, self.suite)?;
             if let Some(token) = holder.token() {
@@ -383,6 +400,23 @@ impl Body {
                 && *first != own
             {
                 return twice(first, format!("the signing key of admin {name}"));
+            }
+        }
+        // A host's key signs receipts and nothing else.
+        let mut sealing: HashMap<&PublicKey, &Name> = HashMap::new();
+        for (name, sealer) in &self.sealers {
+            let key = sealer.key();
+            let own = format!("the key of sealer {name}");
+            if let Some(first) = sealing.insert(key, name) {
+                return twice(&format!("the key of sealer {first}"), own);
+            }
+            if let Some(first) =
+                key.p256_point().and_then(|point| points.get(point)).or_else(|| signing.get(key))
+            {
+                return twice(first, own);
+            }
+            if let Some((admin, _)) = self.admins.iter().find(|(_, signs)| *signs == key) {
+                return twice(&format!("the signing key of admin {admin}"), own);
             }
         }
         Ok(())

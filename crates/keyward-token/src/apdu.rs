@@ -66,6 +66,11 @@ impl StatusWord {
         )
     }
 
+    /// The same for a card that is no YubiKey: some answer 6985, which a YubiKey says of a key that was not touched.
+    pub(crate) fn is_no_key_of_a_generic_card(self) -> bool {
+        self.is_no_key() || self == Self::CONDITIONS
+    }
+
     /// The tries in `63Cx`.
     #[must_use]
     pub fn tries_left(self) -> Option<u8> {

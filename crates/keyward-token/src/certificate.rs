@@ -39,7 +39,7 @@ use crate::{
     attest::{BASIC_CONSTRAINTS, POLICIES},
     client,
     error::{Error, Result},
-    slot::{PinPolicy, TouchPolicy},
+    slot::{PinPolicy, Slot, TouchPolicy},
     tlv,
 };
 
@@ -47,6 +47,11 @@ const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.100
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const ORGANIZATION_NAME: &[u8] = b"Keyward";
+const UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
+/// What an organizational unit begins with in the certificate that stands in a slot while its key is being made.
+const UNFINISHED: &str = "unfinished-";
+/// What a custody certificate's second unit begins with, before the slot of an archive key that was taken over.
+const ARCHIVE_IN: &str = "archive-in-";
 
 /// What a slot's key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,12 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    fn of_unit(unit: &str) -> Option<Self> {
+        [Self::Archive, Self::Custody, Self::Signing, Self::CardProof]
+            .into_iter()
+            .find(|role| role.unit() == unit)
+    }
+
     fn unit(self) -> &'static str {
         match self {
             Self::Archive => "archive",
@@ -81,6 +92,10 @@ pub(crate) struct Subject<'a> {
     pub(crate) role: Role,
     pub(crate) key: &'a Point,
     pub(crate) policy: (PinPolicy, TouchPolicy),
+    /// The key is not made yet: the certificate, for a key that nobody has, says what the slot is taken for.
+    pub(crate) unfinished: bool,
+    /// Of a custody certificate: where the archive key is that was taken over.
+    pub(crate) archive_in: Option<Slot>,
 }
 
 /// Who signs a certificate: the card's 9E key, or a throwaway key where 9E is not usable.
@@ -159,7 +174,7 @@ impl BuilderProfile for Profile {
 /// Builds a certificate; `sign` makes the issuer's ECDSA signature, in DER, over a SHA-256 digest.
 pub(crate) fn issue(
     subject: &Subject<'_>,
-    serial: u32,
+    serial: Option<u32>,
     issuer: &Issuer,
     sign: impl FnOnce(&[u8; 32]) -> Result<Vec<u8>>,
 ) -> Result<Vec<u8>> {
@@ -175,13 +190,16 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::CertificateBuilder { reason: error.to_string() }
 }
 
-fn builder(subject: &Subject<'_>, serial: u32) -> builder::Result<CertificateBuilder<Profile>> {
+fn builder(subject: &Subject<'_>, serial: Option<u32>) -> builder::Result<CertificateBuilder<Profile>> {
     let (pin, touch) = subject.policy;
-    let unit = |unit: &str| Name::from_str(&format!("CN={},OU={unit},O=Keyward", subject.holder));
-    let issuer = Name::from_str(&format!("CN=YubiKey {serial},OU={},O=Keyward", Role::CardProof.unit()))?;
+    let card = serial.map_or_else(|| "PIV card".to_owned(), |serial| format!("YubiKey {serial}"));
+    let prefix = if subject.unfinished { UNFINISHED } else { "" };
+    let beside = subject.archive_in.map_or_else(String::new, |slot| format!(",OU={ARCHIVE_IN}{slot}"));
+    let common = if subject.role == Role::CardProof { &card } else { subject.holder };
+    let name = format!("CN={common},OU={prefix}{}{beside},O=Keyward", subject.role.unit());
     let profile = Profile {
-        subject: if subject.role == Role::CardProof { issuer.clone() } else { unit(subject.role.unit())? },
-        issuer,
+        subject: Name::from_str(&name)?,
+        issuer: Name::from_str(&format!("CN={card},OU={},O=Keyward", Role::CardProof.unit()))?,
         extensions: vec![
             extension(
                 BASIC_CONSTRAINTS,
@@ -219,16 +237,60 @@ fn extension(extn_id: ObjectIdentifier, critical: bool, value: Vec<u8>) -> der::
     Ok(Extension { extn_id, critical, extn_value: OctetString::new(value)? })
 }
 
+/// A certificate of ours.
+pub(crate) struct Ours {
+    pub(crate) role: Role,
+    /// The key it is for, unless it stands for one that is being made.
+    pub(crate) key: Option<Point>,
+    /// Of a custody certificate: where the archive key is, if it was taken over.
+    pub(crate) archive_in: Option<Slot>,
+}
+
+/// What one of our certificates says; `None` if it is not ours. Like all certificates in slots it proves nothing.
+pub(crate) fn ours(der: &[u8]) -> Option<Ours> {
+    let certificate = Certificate::from_der(der).ok()?;
+    let certificate = certificate.tbs_certificate();
+    let (mut organization, mut role, mut unfinished, mut archive_in) = (false, None, false, None);
+    for attribute in certificate.subject().iter_rdn().flat_map(|rdn| rdn.iter()) {
+        let value = attribute.value.value();
+        match attribute.oid {
+            ORGANIZATION => organization = value == ORGANIZATION_NAME,
+            UNIT => {
+                let unit = std::str::from_utf8(value).ok()?;
+                if let Some(slot) = unit.strip_prefix(ARCHIVE_IN) {
+                    archive_in = Some(slot.parse().ok()?);
+                } else {
+                    unfinished = unit.starts_with(UNFINISHED);
+                    role = Role::of_unit(unit.strip_prefix(UNFINISHED).unwrap_or(unit));
+                }
+            }
+            _ => {}
+        }
+    }
+    let role = role.filter(|_| organization)?;
+    let key = client::point(certificate.subject_public_key_info())?;
+    Some(Ours { role, key: (!unfinished).then_some(key), archive_in })
+}
+
 /// Whether a certificate is one of ours for this key.
 pub(crate) fn is_ours(der: &[u8], key: &Point) -> bool {
-    let Ok(certificate) = Certificate::from_der(der) else { return false };
-    let certificate = certificate.tbs_certificate();
-    let organization = certificate
-        .subject()
-        .iter_rdn()
-        .flat_map(|rdn| rdn.iter())
-        .any(|attribute| attribute.oid == ORGANIZATION && attribute.value.value() == ORGANIZATION_NAME);
-    organization && client::point(certificate.subject_public_key_info()).as_ref() == Some(key)
+    ours(der).is_some_and(|ours| ours.key.as_ref() == Some(key))
+}
+
+/// The P-256 key that a certificate is for.
+pub(crate) fn key(der: &[u8]) -> Option<Point> {
+    client::point(Certificate::from_der(der).ok()?.tbs_certificate().subject_public_key_info())
+}
+
+/// PIN and touch policy as a certificate claims them in Yubico's extension; age-plugin-yubikey's have it.
+pub(crate) fn claimed_policies(der: &[u8]) -> Option<(PinPolicy, TouchPolicy)> {
+    let certificate = Certificate::from_der(der).ok()?;
+    let extensions = certificate.tbs_certificate().extensions()?;
+    let value = &extensions.iter().find(|extension| extension.extn_id == POLICIES)?.extn_value;
+    match value.as_bytes() {
+        &[pin, touch] => Some((PinPolicy::from_byte(pin)?, TouchPolicy::from_byte(touch)?)),
+        _ => None,
+    }
 }
 
 /// A certificate's subject, to show what is in a slot.
@@ -282,9 +344,11 @@ mod tests {
             role: Role::Archive,
             key: &point(&slot),
             policy: (PinPolicy::Always, TouchPolicy::Always),
+            unfinished: false,
+            archive_in: None,
         };
         let issuer = Issuer::new(&point(&card)).unwrap();
-        let der = issue(&subject, 11110001, &issuer, |digest| {
+        let der = issue(&subject, Some(11110001), &issuer, |digest| {
             let signature: Signature = card.sign_prehash(digest).unwrap();
             Ok(signature.to_der().as_bytes().to_vec())
         })

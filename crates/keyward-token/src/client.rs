@@ -3,7 +3,10 @@
 //! What may be sent when is the matter of `piv.rs` (using) and `yubico.rs` (provisioning). Nothing here repeats a command.
 
 use der::Encode;
-use p256::ecdsa::{Signature, VerifyingKey};
+use p256::{
+    ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier},
+    elliptic_curve::sec1::ToSec1Point,
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -17,14 +20,18 @@ use crate::{
     transport::{Session, TransportError},
 };
 
-/// PIV's application identifier without its version: SP 800-73-4 part 1 section 2.2.
-const AID: [u8; 5] = [0xA0, 0x00, 0x00, 0x03, 0x08];
+/// PIV's application identifier without its version: SP 800-73-4 part 1 section 2.2. YubiKeys take it cut off further; other
+/// cards (Nitrokey's) do not.
+const AID: [u8; 9] = [0xA0, 0x00, 0x00, 0x03, 0x08, 0x00, 0x00, 0x10, 0x00];
 /// The algorithm identifier of P-256: SP 800-78-4 table 6-2.
 pub(crate) const P256: u8 = 0x11;
 /// The key reference of the PIV card application PIN.
 const PIN_REFERENCE: u8 = 0x80;
+/// The key reference of the PUK.
+pub(crate) const PUK_REFERENCE: u8 = 0x81;
 
 const INS_VERIFY: u8 = 0x20;
+const INS_CHANGE_REFERENCE: u8 = 0x24;
 pub(crate) const INS_GENERAL_AUTHENTICATE: u8 = 0x87;
 const INS_SELECT: u8 = 0xA4;
 pub(crate) const INS_GET_DATA: u8 = 0xCB;
@@ -174,6 +181,20 @@ impl Client<'_> {
         signature(&answer)
     }
 
+    /// Whether 9E signs, without a PIN, with this key.
+    pub(crate) fn proves(&mut self, key: &Point) -> Result<bool> {
+        let mut digest = [0; 32];
+        getrandom::fill(&mut digest).map_err(|_| Error::Random)?;
+        let der = match self.sign_with_card_key(&digest) {
+            Ok(der) => der,
+            Err(Error::NoCardProof { .. } | Error::Malformed { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let verified = VerifyingKey::from_sec1_bytes(key)
+            .and_then(|key| key.verify_prehash(&digest, &Signature::from_der(&der)?));
+        Ok(verified.is_ok())
+    }
+
     /// GENERAL AUTHENTICATE with P-256: the challenge (81) or the peer's point (85).
     pub(crate) fn general_authenticate(
         &mut self,
@@ -187,25 +208,82 @@ impl Client<'_> {
         command.data(tlv::encode(0x7C, &template)).answers().send(self.session.transport())
     }
 
-    /// Whether a slot whose keys need no PIN is surely empty, on a card without metadata: it refuses to sign with
-    /// any algorithm that firmware before 5.3 knows. A key that is there signs, or wants PIN or touch.
-    pub(crate) fn refuses_every_algorithm(&mut self, slot: Slot) -> Result<bool> {
-        // SP 800-78-4 table 6-2: P-256, P-384, RSA 1024, RSA 2048, each with the length of what it signs.
+    /// Whether a slot is surely empty, on a card without metadata: it refuses to use a key of any algorithm that SP 800-78-4
+    /// table 6-2 has. A key that is there answers, or wants PIN or touch. `pin` is shown before each try, for slots whose keys
+    /// want it; `is_no_key` says which answers mean that there is none.
+    pub(crate) fn refuses_every_algorithm(
+        &mut self,
+        slot: Slot,
+        pin: Option<&Pin>,
+        is_no_key: fn(StatusWord) -> bool,
+    ) -> Result<bool> {
+        // P-256, P-384, RSA 1024, RSA 2048, each with the length of what it signs or decrypts.
         for (algorithm, length) in [(P256, 32), (0x14, 48), (0x06, 128), (0x07, 256)] {
             let mut challenge = vec![0; length];
             // Not zero, and below any modulus.
             if let Some(last) = challenge.last_mut() {
                 *last = 1;
             }
+            let agrees = matches!(slot, Slot::KeyManagement | Slot::Retired(_));
+            let (tag, input) = match algorithm {
+                P256 if agrees => {
+                    (0x85, p256::AffinePoint::GENERATOR.to_sec1_point(false).as_bytes().to_vec())
+                }
+                0x14 if agrees => {
+                    (0x85, p384::AffinePoint::GENERATOR.to_sec1_point(false).as_bytes().to_vec())
+                }
+                _ => (0x81, challenge),
+            };
             let mut template = vec![0x82, 0x00];
-            tlv::write(&mut template, 0x81, &challenge);
+            tlv::write(&mut template, tag, &input);
+            if let Some(pin) = pin {
+                self.verify(pin)?;
+            }
             let command = Command::new(INS_GENERAL_AUTHENTICATE, algorithm, slot.reference());
             let status = self.send(&command.data(tlv::encode(0x7C, &template)).answers())?.status;
-            if !status.is_no_key() {
+            if !is_no_key(status) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Changes the PIN.
+    pub(crate) fn change_pin(&mut self, current: &Pin, new: &Pin) -> Result<()> {
+        match self.change_reference(PIN_REFERENCE, current.bytes(), new.bytes()) {
+            // Some cards say 6300 without a count.
+            Err(Error::Status { status: StatusWord(0x6300), .. }) => match self.tries_left()? {
+                Some(0) => Err(Error::PinBlocked),
+                Some(tries_left) => Err(Error::WrongPin { tries_left }),
+                None => Err(Error::Status { command: "CHANGE REFERENCE DATA", status: StatusWord(0x6300) }),
+            },
+            result => result,
+        }
+    }
+
+    /// CHANGE REFERENCE DATA of PIN (80) or PUK (81): SP 800-73-4 part 2 section 3.2.2.
+    pub(crate) fn change_reference(&mut self, reference: u8, current: &[u8], new: &[u8]) -> Result<()> {
+        let mut data = Zeroizing::new(vec![0xFF; 16]);
+        let (first, second) = data.split_at_mut(8);
+        for (half, secret) in [(first, current), (second, new)] {
+            half.get_mut(..secret.len())
+                .ok_or(Error::PinLength { length: secret.len() })?
+                .copy_from_slice(secret);
+        }
+        self.session.shows_secret();
+        let status = self.send(&Command::new(INS_CHANGE_REFERENCE, 0x00, reference).data(data))?.status;
+        match (status, status.tries_left(), reference) {
+            (StatusWord::SUCCESS, ..) => Ok(()),
+            (StatusWord::BLOCKED, _, PUK_REFERENCE) | (_, Some(0), PUK_REFERENCE) => Err(Error::PukBlocked),
+            (StatusWord::BLOCKED, ..) | (_, Some(0), _) => Err(Error::PinBlocked),
+            (_, Some(tries_left), PUK_REFERENCE) => Err(Error::WrongPuk { tries_left }),
+            (_, Some(tries_left), _) => Err(Error::WrongPin { tries_left }),
+            (StatusWord::WRONG_DATA | StatusWord::CONDITIONS, ..) => {
+                let secret = if reference == PUK_REFERENCE { "PUK" } else { "PIN" };
+                Err(Error::SecretRefused { secret, status })
+            }
+            _ => Err(Error::Status { command: "CHANGE REFERENCE DATA", status }),
+        }
     }
 
     pub(crate) fn verify(&mut self, pin: &Pin) -> Result<()> {
@@ -221,6 +299,12 @@ impl Client<'_> {
                 None => Err(Error::Status { command: "VERIFY", status }),
             },
         }
+    }
+
+    /// VERIFY with P1 FF: the PIN is no longer verified, SP 800-73-4 part 2 section 3.2.1. Cards that do not know it
+    /// forget the PIN when they are reset.
+    pub(crate) fn forget_pin(&mut self) -> Result<()> {
+        self.send(&Command::new(INS_VERIFY, 0xFF, PIN_REFERENCE)).map(|_| ())
     }
 
     /// VERIFY without data: how many tries remain, `None` if the PIN is verified.
@@ -281,6 +365,23 @@ impl Client<'_> {
             (true, [_, ..]) => Err(Error::Malformed { command: "GET VERSION" }),
             _ => Ok(None),
         }
+    }
+
+    /// Serial number and firmware, if this is a YubiKey that tells them. Other cards know some of Yubico's commands, answer
+    /// them with nothing, or make something up (Nitrokey's has a version and the same serial number on each card):
+    /// a YubiKey whose version says that it has metadata has them.
+    pub(crate) fn yubikey(&mut self) -> Result<Option<(u32, Firmware)>> {
+        fn told<T>(answer: Result<Option<T>>) -> Result<Option<T>> {
+            match answer {
+                Err(Error::Malformed { .. }) => Ok(None),
+                answer => answer,
+            }
+        }
+        let Some(firmware) = told(self.firmware())? else { return Ok(None) };
+        if firmware.has_metadata() && told(self.metadata(PIN_REFERENCE))?.is_none() {
+            return Ok(None);
+        }
+        Ok(told(self.serial())?.map(|serial| (serial, firmware)))
     }
 
     /// GET METADATA of a slot, 80 (PIN), 81 (PUK) or 9B (management key). An empty 9000, as some cards answer

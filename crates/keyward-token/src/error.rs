@@ -183,6 +183,27 @@ pub enum Error {
     /// Neither 9C nor a retired slot from 84 on is free for a signing key.
     #[error("no slot is free for a signing key")]
     NoSigningSlot,
+    /// No retired slot is free for a custody key beside a key that was taken over.
+    #[error("no retired slot is free for a custody key")]
+    NoCustodySlot,
+    /// A slot whose key cannot be taken over as an archive key.
+    #[error("a key in slot {slot} cannot become an archive key")]
+    NotAdoptable {
+        /// The slot.
+        slot: Slot,
+    },
+    /// The card gives the seeds to whoever asks, without the PIN. They were removed again.
+    #[error("the card does not guard object {object} with the PIN")]
+    SeedsUnguarded {
+        /// The object.
+        object: ObjectId,
+    },
+    /// Something that only a YubiKey can do was asked of another card.
+    #[error("a card that is no YubiKey cannot {what}")]
+    YubiKeyOnly {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// Both objects that could hold the seeds are occupied by something else.
     #[error("objects 5fc121 and 5fc108 are both occupied")]
     SeedObjectsOccupied,

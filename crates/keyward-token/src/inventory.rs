@@ -1,4 +1,4 @@
-//! What is on a YubiKey before anything is changed: slots, certificates, whose they are.
+//! What is on a token before anything is changed: slots, certificates, whose they are.
 
 use crate::{
     Point,
@@ -6,8 +6,11 @@ use crate::{
     attest, certificate,
     client::Client,
     error::{Error, Result},
+    furnish::Claim,
+    generic,
     plan::Intent,
     slot::{PinPolicy, Slot, TouchPolicy},
+    transport::Card,
     yubico::{self, Device},
 };
 
@@ -16,10 +19,10 @@ use crate::{
 pub struct Inventory {
     /// The reader it is in.
     pub reader: String,
-    /// Its serial number.
-    pub serial: u32,
-    /// Its firmware.
-    pub firmware: Firmware,
+    /// A YubiKey's serial number; no other card tells one that is its own.
+    pub serial: Option<u32>,
+    /// A YubiKey's firmware.
+    pub firmware: Option<Firmware>,
     /// Weaknesses published for that firmware.
     pub advisories: Vec<Advisory>,
     /// The slots that hold something.
@@ -32,6 +35,8 @@ pub struct Inventory {
     pub factory_management_key: Option<bool>,
     /// Tries of the PIN: in all, and left.
     pub pin_tries: Option<(u8, u8)>,
+    /// Tries of the PIN that are left, which every card tells.
+    pub pin_tries_left: Option<u8>,
     /// An enrolment was interrupted on this token.
     pub unfinished: bool,
 }
@@ -49,12 +54,20 @@ pub struct Occupied {
     pub ours: bool,
 }
 
-/// Looks at a YubiKey and changes nothing.
+/// Looks at a token and changes nothing.
 ///
 /// # Errors
-/// [`Error::NotYubiKey`], [`Error::Busy`] and what else finding a token can meet.
+/// [`Error::NotPiv`], [`Error::Busy`] and what else finding a token can meet.
 pub fn inspect(reader: &str) -> Result<Inventory> {
-    inventory(&Device::find(reader)?)
+    match Device::find(reader) {
+        Ok(device) => inventory(&device),
+        Err(Error::NotYubiKey { .. }) => {
+            let mut card = Card::open(reader)?;
+            let mut client = card.begin()?.select_piv()?.into_client();
+            generic::inventory(reader, &mut client)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn inventory(device: &Device) -> Result<Inventory> {
@@ -65,16 +78,21 @@ pub(crate) fn inventory(device: &Device) -> Result<Inventory> {
         }
         Ok(slots)
     })?;
+    let pin_tries = device.metadata(yubico::PIN)?.and_then(|metadata| metadata.tries);
     Ok(Inventory {
         reader: device.reader.clone(),
-        serial: device.serial,
-        firmware: device.firmware,
+        serial: Some(device.serial),
+        firmware: Some(device.firmware),
         advisories: advisories(device.firmware),
         slots,
         factory_pin: device.is_factory(yubico::PIN)?,
         factory_puk: device.is_factory(yubico::PUK)?,
         factory_management_key: device.is_factory(yubico::MANAGEMENT)?,
-        pin_tries: device.metadata(yubico::PIN)?.and_then(|metadata| metadata.tries),
+        pin_tries,
+        pin_tries_left: match pin_tries {
+            Some((_, left)) => Some(left),
+            None => device.read(|client| client.tries_left())?,
+        },
         unfinished: device.read(|client| Ok(Intent::read(client)?.is_some()))?,
     })
 }
@@ -96,6 +114,17 @@ fn content(device: &Device, client: &mut Client<'_>, slot: Slot) -> Result<Optio
         _ => false,
     };
     Ok(Some(Occupied { slot, point, subject: certificate.as_deref().and_then(certificate::subject), ours }))
+}
+
+/// What stands in a slot of a YubiKey, as far as taking over another slot's key has to know.
+pub(crate) fn claim(device: &Device, client: &mut Client<'_>, slot: Slot) -> Result<Claim> {
+    let key = key_in(device, client, slot)?;
+    let der = match client.certificate(slot) {
+        Err(Error::Certificate { .. }) => Some(Vec::new()),
+        result => result?,
+    };
+    let point = key.known().map(|key| key.point);
+    Ok(Claim::of(der.as_deref(), point.as_ref(), !matches!(key, Key::None)))
 }
 
 /// What is known of a slot's key.

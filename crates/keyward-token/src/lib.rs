@@ -6,8 +6,9 @@
 //!   provision::enroll ─┐                                      Piv<Proven>
 //!                      │                                          │ verify
 //!        yubico (the yubikey crate and its gaps)              Piv<Unlocked> ── ecdh, sign, seeds
+//!        generic, standard (any other PIV card)
 //!                      │
-//!        seed, attest, advisory
+//!        furnish (keys, seeds, certificates), attest, advisory
 //! ```
 //!
 //! A private key is made inside the token and never leaves it. Before a PIN is sent the card proves
@@ -21,9 +22,12 @@
 pub mod advisory;
 mod apdu;
 pub mod attest;
+mod beside;
 mod certificate;
 mod client;
 mod error;
+mod furnish;
+mod generic;
 mod inventory;
 mod pin;
 pub mod piv;
@@ -31,6 +35,7 @@ mod plan;
 pub mod provision;
 pub mod seed;
 pub mod slot;
+mod standard;
 mod tlv;
 pub mod transport;
 mod yubico;
@@ -43,6 +48,7 @@ pub use error::{Error, Result};
 pub use pin::{Pin, Puk};
 pub use piv::{Locked, PinFree, Piv, Proven, SharedSecret, Unlocked};
 pub use slot::{ObjectId, PinPolicy, Slot, TouchPolicy};
+pub use standard::AdministrationKey;
 pub use transport::{Card, Found, Reader, Session, Transport, TransportError, list, readers};
 pub use yubico::ManagementKey;
 

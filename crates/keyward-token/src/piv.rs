@@ -303,6 +303,14 @@ impl<S> Piv<'_, S> {
         self.client.firmware()
     }
 
+    /// Serial number and firmware of a YubiKey; `None` for any other card, whatever it answers to Yubico's commands.
+    ///
+    /// # Errors
+    /// [`Error::Removed`] and the like.
+    pub fn yubikey(&mut self) -> Result<Option<(u32, Firmware)>> {
+        self.client.yubikey()
+    }
+
     /// What the card says about a slot; `None` if the slot is empty or the card does not know the command.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Enrolling a YubiKey, step by step; each step is safe to interrupt and to run again.
+//! Enrolling a token, step by step; each step is safe to interrupt and to run again. Here a YubiKey; a card that is
+//! none is enrolled in `generic.rs`.
 //!
 //! ```text
 //! find ─ refuse occupied slots ─ (retries) ─ PIN ─ PUK ─ management key ─ note the intent
@@ -12,8 +13,10 @@
 //!
 //! Run again after an interruption, with the same options, the enrolment goes on where it was: its intent stands on the
 //! token, see `plan.rs`. On a token that is enrolled already everything is found done.
+//!
+//! A key that is there already is **adopted** as the archive key, if that is asked for: it stays where it is, with its
+//! certificate and its policies, and the others are made in free slots beside it (`beside.rs`).
 
-use p256::{SecretKey, ecdsa::signature::hazmat::PrehashSigner, elliptic_curve::sec1::ToSec1Point};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -22,14 +25,19 @@ pub use crate::inventory::{Inventory, Occupied, inspect};
 use crate::{
     Point,
     advisory::Firmware,
+    apdu::StatusWord,
     attest::{self, Attestation, Verdict},
-    certificate::{self, Issuer, Role, Subject},
+    beside::{Beside, beside},
+    certificate::{self, Role},
     error::{Error, Result},
-    inventory::{Key, KnownKey, inventory, key_in},
+    furnish::{self, Administrator, Keys, Placed, Policy, Whose},
+    generic,
+    inventory::{Key, KnownKey, claim, inventory, key_in},
     pin::{Pin, Puk},
     plan::{Intent, Plan, plan},
-    seed::{EncapsulationKey, SeedError, Seeds},
+    seed::{EncapsulationKey, Seeds},
     slot::{ObjectId, PinPolicy, Slot, TouchPolicy},
+    standard::AdministrationKey,
     transport::Card,
     yubico::{self, Admin, Device, ManagementKey},
 };
@@ -41,8 +49,10 @@ pub struct CurrentSecrets {
     pub pin: Option<Pin>,
     /// The PUK.
     pub puk: Option<Puk>,
-    /// The management key.
+    /// The management key of a YubiKey.
     pub management_key: Option<ManagementKey>,
+    /// The management key of any other card, which enrolling one needs.
+    pub card: Option<AdministrationKey>,
 }
 
 /// Where the new management key is kept.
@@ -70,6 +80,8 @@ pub struct EnrollOptions {
     pub management_key: KeepManagementKey,
     /// Whether the token gets ML-KEM seeds.
     pub hybrid: bool,
+    /// Take over the P-256 key in this slot as the archive key. Left out, one that an earlier run took over stays so.
+    pub adopt: Option<Slot>,
     /// Replace keys that are in 82 and 83, whoever's they are, and a signing key that Keyward made.
     pub overwrite: bool,
     /// Of archive and custody key. The signing key is always PIN `always`, touch `always`.
@@ -91,6 +103,7 @@ impl EnrollOptions {
             current: CurrentSecrets::default(),
             management_key: KeepManagementKey::default(),
             hybrid: true,
+            adopt: None,
             overwrite: false,
             pin_policy: PinPolicy::Always,
             touch_policy: TouchPolicy::Always,
@@ -147,14 +160,18 @@ pub enum Stage {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Enrolled {
-    /// The serial number.
-    pub serial: u32,
-    /// The firmware, the attested one where there is an attestation.
-    pub firmware: Firmware,
-    /// The archive key, in 82.
+    /// A YubiKey's serial number.
+    pub serial: Option<u32>,
+    /// A YubiKey's firmware, the attested one where there is an attestation.
+    pub firmware: Option<Firmware>,
+    /// The archive key.
     pub archive: Point,
-    /// The custody key, in 83.
+    /// Where it is: 82, unless it was there before.
+    pub archive_slot: Slot,
+    /// The custody key.
     pub custody: Point,
+    /// Where it is: 83, unless the archive key was there before enrolment.
+    pub custody_slot: Slot,
     /// The signing key and its slot.
     pub signing: (Slot, Point),
     /// The key in 9E; `None` if there is one that cannot serve.
@@ -177,10 +194,10 @@ pub struct Enrolled {
     pub puk: Option<Puk>,
 }
 
-/// Enrols the YubiKey in a reader. See the head of this module.
+/// Enrols the token in a reader. See the head of this module.
 ///
 /// # Errors
-/// [`Error::Occupied`] before anything is changed; otherwise what the step in question met. Run it again with the same options.
+/// [`Error::Occupied`], [`Error::NoKey`] and [`Error::NotAdoptable`] before anything is changed; otherwise what the step in question met. Run it again with the same options.
 pub fn enroll(
     reader: &str,
     options: &EnrollOptions,
@@ -193,63 +210,71 @@ pub fn enroll(
     if options.new_puk.as_ref().is_some_and(|puk| puk.expose() == yubico::FACTORY_PUK) {
         return Err(Error::FactorySecret { secret: "PUK" });
     }
-    let device = Device::find(reader)?;
+    let device = match Device::find(reader) {
+        Err(Error::NotYubiKey { .. }) => return generic::enroll(reader, options, report),
+        device => device?,
+    };
     let inventory = inventory(&device)?;
-    let plan = plan(&device, &inventory, options.overwrite)?;
+    let aim = match beside(&device, options)? {
+        Some(beside) => Aim::Adopt(beside),
+        None => Aim::Make(plan(&device, &inventory, options.overwrite)?),
+    };
     report(Step::Found(&inventory))?;
     let mut enrolment = Enrolment { device, options, report, factory_again: false };
     enrolment.retries()?;
     enrolment.pin()?;
     let puk = enrolment.puk()?;
     let key = enrolment.management_key()?;
-    let intent = enrolment.intent(&plan, &key)?;
-    let mut keys = enrolment.keys(plan.signing(), intent.as_ref(), &key)?;
+    let (mut keys, noted) = match aim {
+        Aim::Make(plan) => {
+            let intent = enrolment.intent(&plan, &key)?;
+            (enrolment.keys(plan.signing(), intent.as_ref(), &key)?, intent.is_some())
+        }
+        Aim::Adopt(beside) => (enrolment.keys_beside(beside, &key)?, false),
+    };
     let seeds = enrolment.seeds(&key)?;
     enrolment.certificates(&keys, &key)?;
-    let (attestation, verdict, attested) = enrolment.attestation(&keys)?;
+    let (attestation, mut verdict, attested) = enrolment.attestation(&keys)?;
     let mut firmware = enrolment.device.firmware;
     if let Some(first) = attested.first() {
-        keys.policy = (first.pin_policy, first.touch_policy);
+        keys.archive.policy = (first.pin_policy, first.touch_policy);
         firmware = first.firmware;
     }
-    if intent.is_some() {
+    if keys.adopted && verdict == Verdict::Unattested {
+        // Whoever put it there may have a copy.
+        verdict = Verdict::IssuerHeld;
+    }
+    if noted {
         enrolment.administer(&key)?.put(ObjectId::ENROLMENT, &[])?;
     }
     let (seed_object, seeds) = seeds.unzip();
     Ok(Enrolled {
-        serial: enrolment.device.serial,
-        firmware,
-        archive: keys.archive,
-        custody: keys.custody,
-        signing: keys.signing,
+        serial: Some(enrolment.device.serial),
+        firmware: Some(firmware),
+        archive: keys.archive.point,
+        archive_slot: keys.archive.slot,
+        custody: keys.custody.point,
+        custody_slot: keys.custody.slot,
+        signing: (keys.signing.slot, keys.signing.point),
         card_proof: keys.card,
         archive_ek: seeds.as_ref().map(|seeds| seeds.archive().encapsulation_key()),
         custody_ek: seeds.as_ref().map(|seeds| seeds.custody().encapsulation_key()),
         seed_object,
-        pin_policy: keys.policy.0,
-        touch_policy: keys.policy.1,
+        pin_policy: keys.archive.policy.0,
+        touch_policy: keys.archive.policy.1,
         attestation,
         verdict,
         puk,
     })
 }
 
-struct Keys {
-    archive: Point,
-    custody: Point,
-    signing: (Slot, Point),
-    card: Option<Point>,
-    policy: (PinPolicy, TouchPolicy),
-}
+/// The signing key's policies, whatever the others' are.
+const STRICT: Policy = (PinPolicy::Always, TouchPolicy::Always);
 
-impl Keys {
-    fn slots(&self) -> [(Slot, Role, &Point); 3] {
-        [
-            (Slot::ARCHIVE, Role::Archive, &self.archive),
-            (Slot::CUSTODY, Role::Custody, &self.custody),
-            (self.signing.0, Role::Signing, &self.signing.1),
-        ]
-    }
+/// Whether all keys are made, or one is taken over.
+enum Aim {
+    Make(Plan),
+    Adopt(Beside),
 }
 
 struct Enrolment<'a> {
@@ -390,13 +415,13 @@ impl Enrolment<'_> {
             Plan::Begin { intent, clear } => {
                 let mut admin = self.administer(key)?;
                 if self.options.hybrid {
-                    find_seeds(&mut admin, self.options.overwrite)?;
+                    furnish::find_seeds(&mut admin, self.options.overwrite)?;
                 }
                 for slot in clear {
                     admin.put(slot.certificate(), &[])?;
                 }
                 if self.options.overwrite {
-                    clear_seeds(&mut admin)?;
+                    furnish::clear_seeds(&mut admin)?;
                 }
                 admin.put(ObjectId::ENROLMENT, &intent.encode())?;
                 Some(intent.clone())
@@ -410,16 +435,43 @@ impl Enrolment<'_> {
         let card = self.card_key(key)?;
         self.done(Stage::CardKey)?;
         let mine = (self.options.pin_policy, self.options.touch_policy);
-        let strict = (PinPolicy::Always, TouchPolicy::Always);
         let before = intent.map(|intent| intent.before);
         let before = |index: usize| before.as_ref().and_then(|digests| digests.get(index));
-        let (archive, policy) = self.key(Slot::ARCHIVE, mine, before(0), key)?;
+        let archive = self.key(Slot::ARCHIVE, mine, before(0), key)?;
         self.done(Stage::ArchiveKey)?;
-        let (custody, _) = self.key(Slot::CUSTODY, mine, before(1), key)?;
+        let custody = self.key(Slot::CUSTODY, mine, before(1), key)?;
         self.done(Stage::CustodyKey)?;
-        let (signer, _) = self.key(signing, strict, before(2), key)?;
+        let signing = self.key(signing, STRICT, before(2), key)?;
         self.done(Stage::SigningKey)?;
-        Ok(Keys { archive, custody, signing: (signing, signer), card, policy })
+        Ok(Keys { archive, custody, signing, card, adopted: false })
+    }
+
+    /// The keys beside one that is taken over.
+    fn keys_beside(&mut self, beside: Beside, key: &ManagementKey) -> Result<Keys> {
+        let Beside { archive, custody, signing } = beside;
+        let card = self.card_key(key)?;
+        self.done(Stage::CardKey)?;
+        self.done(Stage::ArchiveKey)?;
+        let mine = (self.options.pin_policy, self.options.touch_policy);
+        let custody = self.marked(custody, Role::Custody, mine, key)?;
+        self.done(Stage::CustodyKey)?;
+        let signing = self.marked(signing, Role::Signing, STRICT, key)?;
+        self.done(Stage::SigningKey)?;
+        Ok(Keys { archive, custody, signing, card, adopted: true })
+    }
+
+    /// The key of an earlier run, by its certificate, or a new one in a slot that is free or marked.
+    fn marked(&self, slot: Slot, role: Role, policy: Policy, key: &ManagementKey) -> Result<Placed> {
+        let ours = self.device.read(|client| Ok(claim(&self.device, client, slot)?.key(role)))?;
+        let point = match ours {
+            Some(point) => point,
+            None => self.whose().make(&mut self.administer(key)?, slot, role, policy)?,
+        };
+        Ok(Placed { slot, point, policy })
+    }
+
+    fn whose(&self) -> Whose<'_> {
+        Whose { holder: &self.options.name, serial: Some(self.device.serial) }
     }
 
     /// The card key: what is there if it is on P-256 and wants neither PIN nor touch; a new one if 9E is surely empty.
@@ -432,7 +484,8 @@ impl Enrolment<'_> {
             // Without metadata an imported key shows only when it is used.
             Ok((
                 found,
-                bare && (self.device.firmware.has_metadata() || client.refuses_every_algorithm(slot)?),
+                bare && (self.device.firmware.has_metadata()
+                    || client.refuses_every_algorithm(slot, None, StatusWord::is_no_key)?),
             ))
         })?;
         match found {
@@ -453,111 +506,52 @@ impl Enrolment<'_> {
     fn key(
         &self,
         slot: Slot,
-        policy: (PinPolicy, TouchPolicy),
+        policy: Policy,
         before: Option<&[u8; 32]>,
         key: &ManagementKey,
-    ) -> Result<(Point, (PinPolicy, TouchPolicy))> {
+    ) -> Result<Placed> {
         let found = self.device.read(|client| key_in(&self.device, client, slot))?;
         match (found.known(), before) {
-            (Some(known), None) => return Ok((known.point, known.policy.unwrap_or(policy))),
+            (Some(known), None) => {
+                return Ok(Placed { slot, point: known.point, policy: known.policy.unwrap_or(policy) });
+            }
             (Some(known), Some(before))
                 if known.generated
                     && known.policy == Some(policy)
                     && Sha256::digest(known.point).as_slice() != before =>
             {
-                return Ok((known.point, policy));
+                return Ok(Placed { slot, point: known.point, policy });
             }
             _ => {}
         }
         let point = self.administer(key)?.generate_overwriting_slot(slot, policy.0, policy.1)?;
-        Ok((point, policy))
+        Ok(Placed { slot, point, policy })
     }
 
     fn seeds(&mut self, key: &ManagementKey) -> Result<Option<(ObjectId, Seeds)>> {
         if !self.options.hybrid {
             return Ok(None);
         }
-        let mut admin = self.administer(key)?;
-        let (object, found) = find_seeds(&mut admin, false)?;
-        let seeds = match found {
-            Some(seeds) => seeds,
-            None => {
-                let seeds = Seeds::generate()?;
-                let content = seeds.encode();
-                admin.put(object, &content)?;
-                match admin.get(object)? {
-                    Some(read) if bool::from(read.ct_eq(&content)) => seeds,
-                    _ => return Err(Error::ReadBack { what: "the seed object" }),
-                }
-            }
-        };
-        drop(admin);
+        let seeds = furnish::seeds(&mut self.administer(key)?)?;
         self.done(Stage::Seeds)?;
-        Ok(Some((object, seeds)))
+        Ok(Some(seeds))
     }
 
     fn certificates(&mut self, keys: &Keys, key: &ManagementKey) -> Result<()> {
         let mut admin = self.administer(key)?;
-        let policy = |role| match role {
-            Role::Archive | Role::Custody => keys.policy,
-            Role::Signing => (PinPolicy::Always, TouchPolicy::Always),
-            Role::CardProof => (PinPolicy::Never, TouchPolicy::Never),
-        };
-        let card = keys.card.as_ref().map(|point| (Slot::CardAuthentication, Role::CardProof, point));
-        for (slot, role, point) in keys.slots().into_iter().chain(card) {
-            let present = match admin.commands(|client| client.certificate(slot)) {
-                Err(Error::Certificate { .. }) => Some(Vec::new()),
-                result => result?,
-            };
-            let keep = match &present {
-                Some(_) if role == Role::CardProof => true,
-                Some(der) => certificate::is_ours(der, point),
-                None => false,
-            };
-            if keep {
-                continue;
-            }
-            let subject = Subject { holder: &self.options.name, role, key: point, policy: policy(role) };
-            let der = self.issue(&mut admin, &subject, keys.card.as_ref())?;
-            admin.put(slot.certificate(), &certificate::object(&der))?;
-        }
+        self.whose().certificates(&mut admin, keys)?;
         self.done(Stage::Certificates)?;
-        let on_card = keys.slots().into_iter().filter_map(|(slot, ..)| match slot {
-            Slot::Retired(retired) => Some(retired.number()),
-            _ => None,
-        });
-        let history = admin.get(ObjectId::KEY_HISTORY)?;
-        let history =
-            certificate::key_history(history.as_deref().map(Vec::as_slice), on_card.max().unwrap_or(0));
-        if let Some(content) = history {
-            admin.put(ObjectId::KEY_HISTORY, &content)?;
-        }
+        furnish::key_history(&mut admin, keys)?;
         drop(admin);
         self.done(Stage::KeyHistory)
     }
 
-    fn issue(&self, admin: &mut Admin, subject: &Subject<'_>, card: Option<&Point>) -> Result<Vec<u8>> {
-        let serial = self.device.serial;
-        if let Some(card) = card {
-            return certificate::issue(subject, serial, &Issuer::new(card)?, |digest| {
-                admin.commands(|client| client.sign_with_card_key(digest))
-            });
-        }
-        let throwaway = certificate::throwaway_key()?;
-        certificate::issue(subject, serial, &Issuer::new(&point(throwaway.verifying_key())?)?, |digest| {
-            let signature: p256::ecdsa::Signature = throwaway
-                .sign_prehash(digest)
-                .map_err(|error| Error::CertificateBuilder { reason: error.to_string() })?;
-            Ok(signature.to_der().as_bytes().to_vec())
-        })
-    }
-
     fn attestation(&mut self, keys: &Keys) -> Result<(Vec<Vec<u8>>, Verdict, Vec<Attestation>)> {
-        let slots = keys.slots();
+        let placed = keys.placed().map(|(_, placed)| placed);
         let chain = self.device.read(|client| {
             let mut chain = Vec::new();
-            for (slot, ..) in slots {
-                chain.push(client.attest(slot)?);
+            for key in placed {
+                chain.push(client.attest(key.slot)?);
             }
             chain.push(client.certificate(Slot::Attestation).unwrap_or(None));
             Ok(chain)
@@ -565,39 +559,10 @@ impl Enrolment<'_> {
         // All or nothing: a statement has one for each key.
         let chain: Vec<_> = chain.into_iter().collect::<Option<_>>().unwrap_or_default();
         let (verdict, attested) =
-            attest::verdict(&chain, &slots.map(|(.., point)| *point), Some(self.device.serial))?;
+            attest::verdict(&chain, &placed.map(|key| key.point), Some(self.device.serial))?;
         self.done(Stage::Attestation)?;
         Ok((chain, verdict, attested))
     }
-}
-
-/// The object that holds our seeds, or else the one they go into: 5FC121, or 5FC108 if that is occupied.
-fn find_seeds(admin: &mut Admin, may_be_spoilt: bool) -> Result<(ObjectId, Option<Seeds>)> {
-    let mut free = None;
-    for object in [ObjectId::IRIS, ObjectId::FACIAL_IMAGE] {
-        match admin.get(object)?.as_deref().map(|content| Seeds::parse(content)) {
-            Some(Ok(seeds)) => return Ok((object, Some(seeds))),
-            Some(Err(SeedError::Foreign)) => {}
-            Some(Err(_)) if may_be_spoilt => return Ok((object, None)),
-            Some(Err(source)) => return Err(Error::Seed { object, source }),
-            None => free = free.or(Some(object)),
-        }
-    }
-    free.map(|object| (object, None)).ok_or(Error::SeedObjectsOccupied)
-}
-
-/// Removes seeds of ours, which belong to keys that are overwritten.
-fn clear_seeds(admin: &mut Admin) -> Result<()> {
-    for object in [ObjectId::IRIS, ObjectId::FACIAL_IMAGE] {
-        if admin.get(object)?.is_some_and(|content| crate::seed::is_ours(&content)) {
-            admin.put(object, &[])?;
-        }
-    }
-    Ok(())
-}
-
-fn point(key: &p256::ecdsa::VerifyingKey) -> Result<Point> {
-    key.to_sec1_point(false).as_bytes().try_into().map_err(|_| Error::NotOnCurve)
 }
 
 /// Tests a key with a fresh peer: ECDH on the token and in software must agree. Asks for one touch if the key does.
@@ -605,16 +570,12 @@ fn point(key: &p256::ecdsa::VerifyingKey) -> Result<Point> {
 /// # Errors
 /// [`Error::RoundTrip`] if they do not; otherwise as for using the token.
 pub fn round_trip(reader: &str, slot: Slot, key: &Point, pin: &Pin) -> Result<()> {
-    let secret: SecretKey = certificate::throwaway_key()?.into();
-    let peer =
-        secret.public_key().to_sec1_point(false).as_bytes().try_into().map_err(|_| Error::NotOnCurve)?;
-    let public = p256::PublicKey::from_sec1_bytes(key).map_err(|_| Error::NotOnCurve)?;
-    let expected = p256::ecdh::diffie_hellman(secret.to_nonzero_scalar(), public.as_affine());
+    let (peer, expected) = furnish::exchange(key)?;
     let mut card = Card::open(reader)?;
     // The token was enrolled in this reader a moment ago; a proof would have to be checked with a key of the same origin.
     let mut piv = card.begin()?.select_piv()?.accept_card_without_proof().verify(pin)?;
     let computed = piv.ecdh(slot, &peer)?;
-    if bool::from(computed.expose().ct_eq(expected.raw_secret_bytes().as_slice())) {
+    if bool::from(computed.expose().ct_eq(expected.as_slice())) {
         Ok(())
     } else {
         Err(Error::RoundTrip { slot })

@@ -89,6 +89,19 @@ impl Slot {
             .chain((Retired::FIRST..=Retired::LAST).map(|reference| Self::Retired(Retired(reference))))
     }
 
+    /// Whether a key in this slot may be taken over as the archive key: a retired slot, or 9D, whose keys agree.
+    #[must_use]
+    pub fn may_be_adopted(self) -> bool {
+        matches!(self, Self::KeyManagement | Self::Retired(_))
+    }
+
+    /// Where a custody key may go beside an archive key that was taken over, in order of preference.
+    pub(crate) fn for_custody() -> impl Iterator<Item = Slot> {
+        (Retired::FIRST + 1..=Retired::LAST)
+            .chain([Retired::FIRST])
+            .map(|reference| Self::Retired(Retired(reference)))
+    }
+
     /// Where a signing key may go, in order of preference: 9C, then the retired slots after custody's.
     pub(crate) fn for_signing() -> impl Iterator<Item = Slot> {
         std::iter::once(Self::Signature)

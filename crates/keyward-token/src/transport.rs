@@ -207,8 +207,7 @@ pub fn list() -> Result<Vec<Found>> {
 fn probe(reader: &str) -> Result<(Option<u32>, Option<Firmware>)> {
     let mut card = Card::open(reader)?;
     let mut piv = card.begin()?.select_piv()?;
-    let Some(firmware) = piv.firmware()? else { return Ok((None, None)) };
-    Ok((piv.serial()?, Some(firmware)))
+    Ok(piv.yubikey()?.unzip())
 }
 
 fn establish() -> Result<pcsc::Context> {

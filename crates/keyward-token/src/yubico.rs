@@ -6,7 +6,7 @@
 //! | gap | filled by |
 //! |---|---|
 //! | `set_protected` sets the management key first and returns Ok if storing it then fails: a kill in between leaves a token that nobody can administer | [`Admin::set_protected_key`] stores it first and reads it back after |
-//! | `save_object` copies what it writes through a buffer that is not wiped | [`Admin::put`] over our transport, for seeds and the management key |
+//! | `save_object` copies what it writes through a buffer that is not wiped | [`Administrator::put`] over our transport, for seeds and the management key |
 //! | it keeps a verified PIN in a plain `Vec` and sends it again after a reset | PIN and PUK go over our transport only |
 //! | status words are lost in `GenericError` | what can be told apart by status is asked over our transport |
 //! | `attest`, `metadata`, `get_version` and `authenticate` index into answers: a card that answers too little makes them panic | reading is ours; the rest runs inside [`guarded`] |
@@ -26,9 +26,9 @@ use zeroize::Zeroizing;
 use crate::{
     Point,
     advisory::Firmware,
-    apdu::{Command, StatusWord},
-    client::{self, Client, INS_PUT_DATA, Metadata},
+    client::{self, Client, Metadata},
     error::{Error, Result},
+    furnish::Administrator,
     pin::{Pin, Puk},
     slot::{ObjectId, PinPolicy, Slot, TouchPolicy},
     tlv,
@@ -37,7 +37,7 @@ use crate::{
 
 /// Key references of PIN, PUK and management key in CHANGE REFERENCE DATA and GET METADATA.
 pub(crate) const PIN: u8 = 0x80;
-pub(crate) const PUK: u8 = 0x81;
+pub(crate) const PUK: u8 = client::PUK_REFERENCE;
 pub(crate) const MANAGEMENT: u8 = 0x9B;
 
 /// What the factory sets, in Yubico's "PIV: default values".
@@ -46,7 +46,6 @@ pub(crate) const FACTORY_PUK: &[u8] = b"12345678";
 const FACTORY_MANAGEMENT_KEY: [u8; 24] =
     [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8];
 
-const INS_CHANGE_REFERENCE: u8 = 0x24;
 /// 88: what Yubico's tools keep behind the PIN in 5FC109; 89 in it: the management key.
 const TAG_PROTECTED: u32 = 0x88;
 const TAG_PROTECTED_KEY: u32 = 0x89;
@@ -117,9 +116,8 @@ impl Device {
     pub(crate) fn find(reader: &str) -> Result<Self> {
         let mut card = Card::open(reader)?;
         let mut piv = card.begin()?.select_piv()?;
-        let not_yubikey = || Error::NotYubiKey { reader: reader.to_owned() };
-        let firmware = piv.firmware()?.ok_or_else(not_yubikey)?;
-        let serial = piv.serial()?.ok_or_else(not_yubikey)?;
+        let (serial, firmware) =
+            piv.yubikey()?.ok_or_else(|| Error::NotYubiKey { reader: reader.to_owned() })?;
         Ok(Self { reader: reader.to_owned(), serial, firmware })
     }
 
@@ -175,28 +173,7 @@ impl Device {
     }
 
     fn change(&self, reference: u8, current: &[u8], new: &[u8]) -> Result<()> {
-        let mut data = Zeroizing::new(vec![0xFF; 16]);
-        let (first, second) = data.split_at_mut(8);
-        for (half, secret) in [(first, current), (second, new)] {
-            half.get_mut(..secret.len())
-                .ok_or(Error::PinLength { length: secret.len() })?
-                .copy_from_slice(secret);
-        }
-        let status = self.read(|client| {
-            client.shows_secret();
-            Ok(client.send(&Command::new(INS_CHANGE_REFERENCE, 0x00, reference).data(data))?.status)
-        })?;
-        match (status, status.tries_left(), reference) {
-            (StatusWord::SUCCESS, ..) => Ok(()),
-            (StatusWord::BLOCKED, _, PUK) | (_, Some(0), PUK) => Err(Error::PukBlocked),
-            (StatusWord::BLOCKED, ..) | (_, Some(0), _) => Err(Error::PinBlocked),
-            (_, Some(tries_left), PUK) => Err(Error::WrongPuk { tries_left }),
-            (_, Some(tries_left), _) => Err(Error::WrongPin { tries_left }),
-            (StatusWord::WRONG_DATA | StatusWord::CONDITIONS, ..) => {
-                Err(Error::SecretRefused { secret: if reference == PUK { "PUK" } else { "PIN" }, status })
-            }
-            _ => Err(Error::Status { command: "CHANGE REFERENCE DATA", status }),
-        }
+        self.read(|client| client.change_reference(reference, current, new))
     }
 
     /// The management key's algorithm now.
@@ -274,15 +251,6 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Our own commands between the crate's, with what has been verified still in force.
-    pub(crate) fn commands<T>(&mut self, commands: impl FnOnce(&mut Client<'_>) -> Result<T>) -> Result<T> {
-        let mut card = self.device.connect()?;
-        let mut client = Client::selected_elsewhere(card.begin()?);
-        let result = commands(&mut client);
-        client.leaves_reset_to_another();
-        result
-    }
-
     fn run<T>(
         &mut self,
         step: &'static str,
@@ -294,43 +262,6 @@ impl Admin {
     /// Sets how many tries PIN and PUK have. Both become the factory's.
     pub(crate) fn set_retries(&mut self, pin: u8, puk: u8) -> Result<()> {
         self.run("setting PIN retries", |yubikey| yubikey.set_pin_retries(pin, puk))
-    }
-
-    /// Generates a P-256 key, whatever the slot held.
-    pub(crate) fn generate_overwriting_slot(
-        &mut self,
-        slot: Slot,
-        pin: PinPolicy,
-        touch: TouchPolicy,
-    ) -> Result<Point> {
-        let id = yk::SlotId::try_from(slot.reference()).map_err(|_| Error::NoKey { slot })?;
-        let pin = match pin {
-            PinPolicy::Never => yubikey::PinPolicy::Never,
-            PinPolicy::Once => yubikey::PinPolicy::Once,
-            PinPolicy::Always => yubikey::PinPolicy::Always,
-        };
-        let touch = match touch {
-            TouchPolicy::Never => yubikey::TouchPolicy::Never,
-            TouchPolicy::Cached => yubikey::TouchPolicy::Cached,
-            TouchPolicy::Always => yubikey::TouchPolicy::Always,
-        };
-        let key = self.run("generating a key", |yubikey| {
-            yk::generate(yubikey, id, yk::AlgorithmId::EccP256, pin, touch)
-        })?;
-        client::point(&key).ok_or(Error::Malformed { command: "GENERATE ASYMMETRIC KEY PAIR" })
-    }
-
-    /// PUT DATA, SP 800-73-4 part 2 section 3.3.1; an empty content deletes the object. Every buffer is wiped.
-    pub(crate) fn put(&mut self, object: ObjectId, content: &[u8]) -> Result<()> {
-        let mut data = Zeroizing::new(Vec::with_capacity(5 + tlv::encoded_len(0x53, content.len())));
-        tlv::write(&mut data, 0x5C, &object.tag());
-        tlv::write(&mut data, 0x53, content);
-        self.commands(|client| client.run("PUT DATA", &Command::new(INS_PUT_DATA, 0x3F, 0xFF).data(data)))
-    }
-
-    /// An object's content.
-    pub(crate) fn get(&mut self, object: ObjectId) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        self.commands(|client| client.object(object))
     }
 
     fn new_algorithm(&self) -> MgmAlgorithmId {
@@ -372,5 +303,34 @@ impl Admin {
             Some(stored) if stored.expose() == key.expose() => Ok(stored.duplicate()),
             _ => Err(Error::ReadBack { what: "the management key" }),
         }
+    }
+}
+
+impl Administrator for Admin {
+    /// Our own commands between the crate's, with what has been verified still in force.
+    fn commands<T>(&mut self, commands: impl FnOnce(&mut Client<'_>) -> Result<T>) -> Result<T> {
+        let mut card = self.device.connect()?;
+        let mut client = Client::selected_elsewhere(card.begin()?);
+        let result = commands(&mut client);
+        client.leaves_reset_to_another();
+        result
+    }
+
+    fn generate_overwriting_slot(&mut self, slot: Slot, pin: PinPolicy, touch: TouchPolicy) -> Result<Point> {
+        let id = yk::SlotId::try_from(slot.reference()).map_err(|_| Error::NoKey { slot })?;
+        let pin = match pin {
+            PinPolicy::Never => yubikey::PinPolicy::Never,
+            PinPolicy::Once => yubikey::PinPolicy::Once,
+            PinPolicy::Always => yubikey::PinPolicy::Always,
+        };
+        let touch = match touch {
+            TouchPolicy::Never => yubikey::TouchPolicy::Never,
+            TouchPolicy::Cached => yubikey::TouchPolicy::Cached,
+            TouchPolicy::Always => yubikey::TouchPolicy::Always,
+        };
+        let key = self.run("generating a key", |yubikey| {
+            yk::generate(yubikey, id, yk::AlgorithmId::EccP256, pin, touch)
+        })?;
+        client::point(&key).ok_or(Error::Malformed { command: "GENERATE ASYMMETRIC KEY PAIR" })
     }
 }

@@ -7,7 +7,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use keyward_token::Slot;
+
 use crate::present::With;
+use crate::which::Which;
+
+mod origin;
+
+pub use origin::{
+    AdoptArgs, ReceiptCommand, RetireArgs, SealerAddArgs, SealerCommand, SealerListArgs, SealerRemoveArgs,
+    VerifyArgs,
+};
 
 /// Key custody with PIV smartcards and YubiKeys.
 #[derive(Debug, Parser)]
@@ -16,7 +26,7 @@ use crate::present::With;
     version,
     about = "Keeps the keys that open your cloud data on hardware tokens that you hold.",
     after_help = "Exit codes: 0 done · 1 other · 2 usage · 3 nothing found · 4 PIN · 5 touch · 6 token removed or busy\n\
-                  7 not verified · 8 not a holder · 9 refused for safety · 10 files · 130 interrupted",
+                  7 not verified · 8 not a holder · 9 refused for safety · 10 files or store · 130 interrupted",
     max_term_width = 100
 )]
 pub struct Cli {
@@ -63,6 +73,14 @@ pub enum Command {
     Recover(RecoverArgs),
     /// Seal an archive anew: another file key, for the holders and the epoch of today.
     Reseal(ResealArgs),
+    /// Check archives and their receipts: forged, missing, reordered or rolled back, each by name.
+    Verify(VerifyArgs),
+    /// Hosts whose archives get receipts: certify, list and remove them.
+    #[command(subcommand)]
+    Sealer(SealerCommand),
+    /// Receipts: adopt archives that have none, and say which may be deleted.
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// Look at this machine: the smart card service, readers, tokens, vault and pins.
     Doctor(DoctorArgs),
 }
@@ -76,8 +94,9 @@ pub struct InitArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// A token to enrol, with its holder's name; may be given several times.
-    #[arg(long = "token", value_name = "NAME=SERIAL", value_parser = parse_name_serial)]
-    pub tokens: Vec<(String, u32)>,
+    /// A YubiKey by its serial number, another PIV card as `card` or by its reader.
+    #[arg(long = "token", value_name = "NAME=SERIAL|card|READER", value_parser = parse_name_token)]
+    pub tokens: Vec<(String, Which)>,
     /// A paper to make, with its holder's name: 24 words, written into this new file (0600) or, without FILE, shown
     /// once; may be given several times.
     #[arg(long = "paper", value_name = "NAME[=FILE]")]
@@ -97,6 +116,9 @@ pub struct InitArgs {
     /// Accept a policy with a single holder, whose loss loses the data.
     #[arg(long)]
     pub no_recovery: bool,
+    /// The name of this host in receipts; else its own.
+    #[arg(long, value_name = "NAME")]
+    pub sealer: Option<String>,
     #[command(flatten)]
     pub enrol: EnrolArgs,
 }
@@ -120,6 +142,17 @@ pub struct EnrolArgs {
     /// When the archive and custody keys ask for a touch.
     #[arg(long, value_enum, default_value_t = TouchArg::Always)]
     pub touch_policy: TouchArg,
+    /// The file with the management key that the token has now, in hexadecimal. A card that is no YubiKey needs it, or
+    /// --default-management-key; a YubiKey only where it cannot tell its own.
+    #[arg(long, value_name = "FILE")]
+    pub management_key: Option<PathBuf>,
+    /// The management key of a card that is no YubiKey is still the well-known one.
+    #[arg(long, conflicts_with = "management_key")]
+    pub default_management_key: bool,
+    /// The file with the PIN that the token has now, to be changed into the new one. Without it a card that is no
+    /// YubiKey keeps the PIN it is given.
+    #[arg(long, value_name = "FILE")]
+    pub present_pin: Option<PathBuf>,
     /// Set the retry counters of PIN and PUK first; this resets both to the factory's values.
     #[arg(long, value_name = "PIN,PUK", value_parser = parse_retries)]
     pub pin_retries: Option<(u8, u8)>,
@@ -133,14 +166,37 @@ pub enum TokenCommand {
     Show(TokenArgs),
     /// Enrol a token without a vault; `init` does this by itself.
     Enroll(EnrollArgs),
+    /// Take over the key in a slot as the archive key, without moving or replacing it: age-plugin-yubikey's, or an
+    /// issuer's. The other keys are made in free slots beside it.
+    Adopt(AdoptArgs),
     /// Prove a token: card proof, PIN, touch and a round trip with its archive key.
     Check(TokenArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct EnrollArgs {
-    /// The token's serial number; may be left out when one token is plugged in.
-    pub serial: Option<u32>,
+    /// The token: a YubiKey's serial number, `card` or a reader's name; may be left out when one token is plugged in.
+    #[arg(value_name = "SERIAL|card|READER")]
+    pub token: Option<Which>,
+    #[command(flatten)]
+    pub with: EnrollWith,
+}
+
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The slot of the P-256 key: 82 to 95, or 9d.
+    #[arg(value_name = "SLOT")]
+    pub slot: Slot,
+    /// The token: a YubiKey's serial number, `card` or a reader's name; may be left out when one token is plugged in.
+    #[arg(value_name = "SERIAL|card|READER")]
+    pub token: Option<Which>,
+    #[command(flatten)]
+    pub with: EnrollWith,
+}
+
+/// What `token enroll` and `token adopt` may be told.
+#[derive(Debug, Args)]
+pub struct EnrollWith {
     /// The holder's name, written into the certificates.
     #[arg(long)]
     pub name: String,
@@ -156,8 +212,9 @@ pub struct EnrollArgs {
 
 #[derive(Debug, Args)]
 pub struct TokenArgs {
-    /// The token's serial number or its holder's name; may be left out when one token is plugged in.
-    #[arg(value_name = "SERIAL|NAME")]
+    /// The token's serial number, its holder's name, `card` or a reader's name; may be left out when one token is plugged
+    /// in.
+    #[arg(value_name = "SERIAL|NAME|card|READER")]
     pub token: Option<String>,
     #[command(flatten)]
     pub json: JsonArgs,
@@ -175,27 +232,101 @@ pub struct SealArgs {
     /// Files or folders to seal; `-` is standard input.
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
-    /// Where the archive goes. It appears there only when it is complete.
+    /// Where the archive goes: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY. It appears there only
+    /// when it is complete.
     #[arg(short, long, value_name = "DEST")]
     pub output: PathBuf,
     /// Replace what stands at DEST.
     #[arg(long)]
     pub force: bool,
+    /// Keep the sealed bytes until they are in the store, and go on with the upload that a killed run of the same
+    /// command left.
+    #[arg(long)]
+    pub resume: bool,
+    /// Keep them in this folder; else beside this host's state.
+    #[arg(long, value_name = "DIR", requires = "resume")]
+    pub spool: Option<PathBuf>,
     /// The zstd level of a folder.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
+    #[command(flatten)]
+    pub tree: TreeArgs,
+    /// Give the archive a key of its own instead of the epoch's, kept under the policy in a file beside the archive: opening
+    /// it exposes no other archive. For vaults whose holders open only together.
+    #[arg(long)]
+    pub own_key: bool,
+    /// The series that the archive's receipt is numbered in; else the first source's name.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     /// Print a JSON report on standard output.
     #[command(flatten)]
     pub json: JsonArgs,
 }
 
 #[derive(Debug, Args)]
+pub struct TreeArgs {
+    /// Leave out what matches, as gitignore's patterns do, relative to each SRC; `!PATTERN` keeps it.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out what matches the patterns in this file, one a line; those of --exclude come after them.
+    #[arg(long, value_name = "FILE")]
+    pub exclude_from: Vec<PathBuf>,
+    /// Leave out what the `.keywardignore`, `.ignore` and `.gitignore` files in the folders name.
+    #[arg(long)]
+    pub ignore_files: bool,
+    /// Leave out what is in folders with a valid `CACHEDIR.TAG`, but for that file.
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Leave out what is in folders on another file system than SRC.
+    #[arg(short = 'x', long)]
+    pub one_file_system: bool,
+    /// Seal extended attributes and POSIX ACLs: those of users, or all that can be read.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "user"
+    )]
+    pub xattrs: Option<Xattrs>,
+    /// Pad the archive of a folder, so that its size tells little; it grows by 12 % at most.
+    #[arg(long)]
+    pub pad: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Xattrs {
+    /// `user.…` and POSIX ACLs.
+    User,
+    /// Those of the system too, such as `security.…` and `trusted.…`; for root.
+    All,
+}
+
+impl Xattrs {
+    /// What an option asks for.
+    pub fn attributes(asked: Option<Self>) -> keyward_archive::Attributes {
+        match asked {
+            None => keyward_archive::Attributes::None,
+            Some(Self::User) => keyward_archive::Attributes::User,
+            Some(Self::All) => keyward_archive::Attributes::All,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct OpenArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// Unpack these alone, by their paths as `ls` shows them; a folder with all that is in it.
     #[arg(value_name = "PATH", requires = "directory", conflicts_with = "output")]
     pub paths: Vec<PathBuf>,
+    /// Open every archive (`*.age`) that is in this folder, each into a folder of its own in DIR. Archives that have one there
+    /// already are passed over, so an interrupted run goes on where it stopped.
+    #[arg(long, requires = "directory", conflicts_with = "paths")]
+    pub all: bool,
+    /// Open this archive as well, each into a folder of its own in DIR; may be given several times.
+    #[arg(long, value_name = "ARCHIVE", requires = "directory", conflicts_with = "paths")]
+    pub also: Vec<PathBuf>,
     /// Unpack into this folder, which is absent or empty.
     #[arg(
         short = 'C',
@@ -214,16 +345,26 @@ pub struct OpenArgs {
     /// Make symbolic links whose targets lie outside DIR, instead of refusing the archive; none is followed.
     #[arg(long)]
     pub links_out: bool,
-    /// Give files to the owners that the archive names, by number; for root.
+    /// Give files to the owners that the archive names, by name where it is known here, else by number; for
+    /// root.
     #[arg(long)]
     pub owners: bool,
+    /// Set extended attributes and POSIX ACLs: those of users, or all that we may set.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "user"
+    )]
+    pub xattrs: Option<Xattrs>,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// Show kind, mode, size and time as well.
     #[arg(short, long)]
@@ -236,7 +377,7 @@ pub struct LsArgs {
 
 #[derive(Debug, Args)]
 pub struct CatArgs {
-    /// The sealed archive.
+    /// The sealed archive: a path, s3://BUCKET/KEY, az://CONTAINER/KEY or gs://BUCKET/KEY.
     pub archive: PathBuf,
     /// The file's path inside the archive, as `ls` shows it.
     #[arg(value_name = "PATH")]
@@ -254,6 +395,13 @@ pub struct UnlockArgs {
     /// Use a PIN from a file or variable even when it is the token's last try.
     #[arg(long)]
     pub last_try: bool,
+    /// The key file of an archive that has a key of its own, where no receipt names it.
+    #[arg(long, value_name = "FILE", requires = "unverified")]
+    pub key_file: Option<PathBuf>,
+    /// Open the epoch of the archive with the tokens that are here: fewer touches for many archives, and every archive of
+    /// that epoch could be opened with what is in memory until the run ends.
+    #[arg(long)]
+    pub through_epoch: bool,
     #[command(flatten)]
     pub with: WithArgs,
 }
@@ -331,9 +479,9 @@ pub enum HolderCommand {
 pub struct HolderAddArgs {
     /// The holder's name.
     pub name: String,
-    /// A token to enrol: a replacement, or one more.
-    #[arg(long, value_name = "SERIAL", group = "kind")]
-    pub token: Option<u32>,
+    /// A token to enrol: a replacement, or one more. A YubiKey's serial number, `card` or a reader's name.
+    #[arg(long, value_name = "SERIAL|card|READER", group = "kind")]
+    pub token: Option<Which>,
     /// A paper to make: 24 words into this new file (0600).
     #[arg(long, value_name = "FILE", group = "kind")]
     pub paper: Option<PathBuf>,
@@ -398,6 +546,9 @@ pub struct ResealArgs {
     /// Archives to seal anew; each is replaced when the new one is complete.
     #[arg(required = true)]
     pub archives: Vec<PathBuf>,
+    /// The series of the new receipt; else that of the archive's receipt, or its name without its ending.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<String>,
     #[command(flatten)]
     pub unlock: UnlockArgs,
 }
@@ -496,13 +647,16 @@ pub enum TouchArg {
     Cached,
 }
 
-fn parse_name_serial(text: &str) -> Result<(String, u32), String> {
-    let (name, serial) = text.split_once('=').ok_or("write NAME=SERIAL, for example alice=12345678")?;
-    let serial = serial.parse().map_err(|_| format!("`{serial}` is not a serial number"))?;
+fn parse_name_token(text: &str) -> Result<(String, Which), String> {
+    let (name, token) = text.split_once('=').ok_or("write NAME=SERIAL, for example alice=12345678")?;
     if name.is_empty() {
         return Err("the name before `=` is empty".into());
     }
-    Ok((name.to_owned(), serial))
+    if token.is_empty() {
+        return Err("the token behind `=` is missing".into());
+    }
+    let Ok(which) = token.parse();
+    Ok((name.to_owned(), which))
 }
 
 fn parse_retries(text: &str) -> Result<(u8, u8), String> {
@@ -527,10 +681,12 @@ mod tests {
 
     #[test]
     fn names_and_serials() {
-        assert_eq!(parse_name_serial("alice=7"), Ok(("alice".into(), 7)));
-        assert!(parse_name_serial("alice").is_err());
-        assert!(parse_name_serial("=7").is_err());
-        assert!(parse_name_serial("alice=-7").is_err());
+        assert_eq!(parse_name_token("alice=7"), Ok(("alice".into(), Which::Serial(7))));
+        assert_eq!(parse_name_token("alice=card"), Ok(("alice".into(), Which::Card)));
+        assert_eq!(parse_name_token("alice=ACS 00"), Ok(("alice".into(), Which::Reader("ACS 00".into()))));
+        assert!(parse_name_token("alice").is_err());
+        assert!(parse_name_token("=7").is_err());
+        assert!(parse_name_token("alice=").is_err());
         assert_eq!(parse_retries("5,3"), Ok((5, 3)));
         assert!(parse_retries("0,3").is_err());
     }

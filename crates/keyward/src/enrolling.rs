@@ -8,10 +8,11 @@ use keyward_token::attest::{self, Verdict};
 use keyward_token::provision::{
     self, CurrentSecrets, EnrollOptions, Enrolled, Inventory, KeepManagementKey, Step,
 };
-use keyward_token::{Card, Error, Found, ManagementKey, Pin, Point, Puk, Slot, TouchPolicy};
+use keyward_token::{Card, Error, ManagementKey, Pin, Point, Puk, Slot, TouchPolicy};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use crate::card_secrets;
 use crate::cli::{EnrolArgs, SuiteArg, TouchArg};
 use crate::files::PrivateFile;
 use crate::pin::Pins;
@@ -57,7 +58,7 @@ pub struct Fresh {
 impl Fresh {
     /// The token in a sentence.
     pub fn label(&self) -> String {
-        label(&self.name, Some(self.enrolled.serial), self.enrolled.verdict == Verdict::Emulated)
+        label(&self.name, self.enrolled.serial, self.enrolled.verdict == Verdict::Emulated)
     }
 
     /// The recipient that archives are sealed to.
@@ -78,15 +79,12 @@ impl Fresh {
         let key = |point: &Point| {
             PublicKey::from_p256_point(point).map_err(|e| custody_failure(&label, UNCHANGED, e))
         };
-        let firmware = keyward_custody::Firmware([
-            enrolled.firmware.major,
-            enrolled.firmware.minor,
-            enrolled.firmware.patch,
-        ]);
         let (slot, signing) = &enrolled.signing;
         Ok(Token {
-            serial: Some(enrolled.serial),
-            firmware: Some(firmware),
+            serial: enrolled.serial,
+            firmware: enrolled.firmware.map(|f| keyward_custody::Firmware([f.major, f.minor, f.patch])),
+            archive_slot: SlotId(enrolled.archive_slot.reference()),
+            custody_slot: SlotId(enrolled.custody_slot.reference()),
             archive: self.archive_recipient(suite)?,
             custody: recipient(&label, suite, &enrolled.custody, enrolled.custody_ek.as_ref())?,
             card_proof: enrolled.card_proof.as_ref().map(key).transpose()?,
@@ -121,34 +119,6 @@ pub fn suite(arg: SuiteArg) -> Suite {
     }
 }
 
-/// The tokens that are plugged in.
-///
-/// # Errors
-/// No service or no token (3).
-pub fn plugged_in() -> Result<Vec<Found>> {
-    keyward_token::list().map_err(|error| match error {
-        Error::NoToken => token_failure("", UNCHANGED, Error::NoToken).hint("Plug in a token."),
-        error => token_failure("The smart card service", UNCHANGED, error),
-    })
-}
-
-/// The token with this serial number.
-///
-/// # Errors
-/// It is not plugged in (3), or its reader is busy (6).
-pub fn with_serial(found: &[Found], serial: u32) -> Result<&Found> {
-    if let Some(token) = found.iter().find(|token| token.serial == Some(serial)) {
-        return Ok(token);
-    }
-    if let Some(busy) = found.iter().find(|token| token.busy) {
-        return Err(token_failure("The token", UNCHANGED, Error::Busy { reader: busy.reader.clone() }));
-    }
-    let here: Vec<String> =
-        found.iter().filter_map(|token| token.serial).map(|serial| serial.to_string()).collect();
-    Err(Failure::new(Kind::NotFound, format!("YubiKey {serial} is not plugged in. {UNCHANGED}"))
-        .hint(format!("Plugged in: {}.", ui::list(&here, "and"))))
-}
-
 /// Whether the token's attestation key leads to the emulator's published root.
 ///
 /// # Errors
@@ -157,7 +127,12 @@ pub fn is_emulated(reader: &str) -> Result<bool> {
     let fail = |error| token_failure(reader, UNCHANGED, error);
     let mut card = Card::open(reader).map_err(fail)?;
     let mut piv = card.begin().and_then(|session| session.select_piv()).map_err(fail)?;
-    let Some(certificate) = piv.certificate(Slot::Attestation).map_err(fail)? else { return Ok(false) };
+    let certificate = match piv.certificate(Slot::Attestation) {
+        // A card that is no YubiKey has no such object, and says so in its own way.
+        Err(Error::Status { .. } | Error::Certificate { .. }) => None,
+        result => result.map_err(fail)?,
+    };
+    let Some(certificate) = certificate else { return Ok(false) };
     Ok(matches!(attest::verdict(&[certificate], &[], None), Ok((Verdict::Emulated, _))))
 }
 
@@ -170,13 +145,34 @@ pub fn show(ui: Ui, inventory: &Inventory) {
         [slot] => format!("Slot {slot} is in use."),
         slots => format!("Slots {} are in use.", ui::list(slots, "and")),
     };
-    ui.say(format!("  YubiKey {}, firmware {}. {content}", inventory.serial, inventory.firmware));
-    for advisory in inventory.advisories.iter().filter(|advisory| advisory.concerns_p256) {
-        ui.warn(format!(
-            "firmware {} has {} ({}): {}.",
-            inventory.firmware, advisory.name, advisory.yubico, advisory.effect
-        ));
+    ui.say(format!("  {}. {content}", model(inventory)));
+    if inventory.serial.is_none() {
+        ui.say("  It proves neither where its keys are made nor a touch.");
     }
+    for advisory in inventory.advisories.iter().filter(|advisory| advisory.concerns_p256) {
+        let firmware =
+            inventory.firmware.map_or_else(String::new, |firmware| format!("firmware {firmware} "));
+        ui.warn(format!("{firmware}has {} ({}): {}.", advisory.name, advisory.yubico, advisory.effect));
+    }
+}
+
+/// What kind of token it is: `YubiKey 11110001, firmware 5.7.1`.
+pub fn model(inventory: &Inventory) -> String {
+    match (inventory.serial, inventory.firmware) {
+        (Some(serial), Some(firmware)) => format!("YubiKey {serial}, firmware {firmware}"),
+        (Some(serial), None) => format!("YubiKey {serial}"),
+        (None, _) => "PIV card".to_owned(),
+    }
+}
+
+/// Which token becomes whose, for which suite, and whose key it takes over.
+#[derive(Debug, Clone, Copy)]
+pub struct Enrolling<'a> {
+    pub name: &'a str,
+    pub reader: &'a str,
+    pub suite: Suite,
+    /// The slot whose key becomes the archive key.
+    pub adopt: Option<Slot>,
 }
 
 /// Enrols the token in a reader for a holder.
@@ -186,38 +182,54 @@ pub fn show(ui: Ui, inventory: &Inventory) {
 pub fn enrol(
     ui: Ui,
     pins: &Pins,
-    name: &str,
-    reader: &str,
-    suite: Suite,
+    enrolling: Enrolling<'_>,
     args: &EnrolArgs,
     secrets: &mut SecretFiles,
 ) -> Result<Fresh> {
+    let Enrolling { name, reader, suite, adopt } = enrolling;
     let inventory = provision::inspect(reader).map_err(|error| token_failure(reader, UNCHANGED, error))?;
     let emulated = is_emulated(reader)?;
-    let label = label(name, Some(inventory.serial), emulated);
+    let label = label(name, inventory.serial, emulated);
+    let is_card = inventory.serial.is_none();
     show(ui, &inventory);
     if args.overwrite && !inventory.slots.is_empty() {
         confirm_overwrite(ui, &label, &inventory, args)?;
     }
-    let secret = if inventory.factory_pin == Some(false) && inventory.pin_tries.is_some() && pins.asks() {
+    let mut present = None;
+    let secret = if is_card {
+        let (before, secret) = card_secrets::pins(ui, pins, &label, args)?;
+        present = before;
+        secret
+    } else if inventory.factory_pin == Some(false) && inventory.pin_tries.is_some() && pins.asks() {
         // The PIN is somebody's already; it stays, and is asked for as it is.
         ui.say("  Its PIN is not the factory's and is kept.");
-        pins.pin(ui, Some(inventory.serial), &label)?
+        pins.pin(ui, inventory.serial, &label)?
     } else {
         pins.new_pin(ui, inventory.serial, &label)?
     };
     let new_pin = pin(&label, &secret)?;
     let mut options = EnrollOptions::new(name, new_pin);
     options.hybrid = suite == Suite::Hybrid;
+    options.adopt = adopt;
     options.overwrite = args.overwrite;
     options.retries = args.pin_retries;
     options.touch_policy = match args.touch_policy {
         TouchArg::Always => TouchPolicy::Always,
         TouchArg::Cached => TouchPolicy::Cached,
     };
-    options.current = current(ui, &label, &inventory, pins)?;
-    options.management_key = keep_management_key(&label, &inventory, secrets)?;
-    if inventory.factory_puk != Some(false) && secrets.puk.is_none() && !emulated && !ui.interactive() {
+    if is_card {
+        options.current.pin = present;
+        options.current.card = Some(card_secrets::administration_key(ui, &label, args)?);
+    } else {
+        options.current = current(ui, &label, &inventory, pins, args)?;
+        options.management_key = keep_management_key(&label, &inventory, secrets)?;
+    }
+    if !is_card
+        && inventory.factory_puk != Some(false)
+        && secrets.puk.is_none()
+        && !emulated
+        && !ui.interactive()
+    {
         return Err(Failure::new(
             Kind::Usage,
             format!("{label}: the new PUK has nowhere to go. {UNCHANGED}"),
@@ -245,11 +257,23 @@ pub fn enrol(
         (Err(_), Some(failure)) => return Err(failure),
         (result, _) => result.map_err(|error| {
             let safe = if stages.is_empty() { UNCHANGED } else { SAFE };
-            token_failure(&label, safe, error)
+            match error {
+                Error::ManagementKey if is_card => Failure::new(
+                    Kind::Refused,
+                    format!("{label}: the management key that was given is not the card's. {safe}"),
+                )
+                .hint("Whoever issued the card has it: --management-key FILE."),
+                error => token_failure(&label, safe, error),
+            }
         })?,
     };
     let kept = inventory.slots.iter().any(|slot| slot.point == Some(enrolled.archive));
-    summary(ui, &enrolled, inventory.factory_pin == Some(true), kept);
+    summary(ui, &enrolled, inventory.factory_pin == Some(true), kept && adopt.is_none());
+    if is_card {
+        ui.say(
+            "  Its PUK and its management key stay as they are; change them with your card's own program.",
+        );
+    }
     Ok(Fresh { name: name.to_owned(), reader: reader.to_owned(), enrolled, pin: secret })
 }
 
@@ -262,9 +286,12 @@ fn summary(ui: Ui, enrolled: &Enrolled, was_factory: bool, kept: bool) {
     if kept {
         ui.say("  It was enrolled before; its keys are kept.");
     }
+    let slot = |slot: Slot| slot.to_string().to_uppercase();
     ui.say(format!(
-        "  ✓ archive key 82   ✓ custody key 83   ✓ signing key {}{proof}",
-        enrolled.signing.0.to_string().to_uppercase()
+        "  ✓ archive key {}   ✓ custody key {}   ✓ signing key {}{proof}",
+        slot(enrolled.archive_slot),
+        slot(enrolled.custody_slot),
+        slot(enrolled.signing.0)
     ));
     if enrolled.card_proof.is_none() {
         ui.warn("its key in 9E cannot prove the card before the PIN; a look-alike would go unnoticed.");
@@ -276,7 +303,9 @@ fn summary(ui: Ui, enrolled: &Enrolled, was_factory: bool, kept: bool) {
             format!("  ✓ attested under the emulator's test root: an emulated token, {policies}")
         }
         Verdict::Unattested => format!("  ! nothing attests where its keys were generated; {policies}"),
-        Verdict::IssuerHeld => format!("  ! its issuer may have a copy of its key; {policies}"),
+        Verdict::IssuerHeld => {
+            format!("  ! whoever put its archive key there may have a copy of it; {policies}")
+        }
     });
 }
 
@@ -285,9 +314,27 @@ fn pin(label: &str, secret: &SecretString) -> Result<Pin> {
 }
 
 /// Secrets in force that the token cannot tell to be the factory's.
-fn current(ui: Ui, label: &str, inventory: &Inventory, pins: &Pins) -> Result<CurrentSecrets> {
+fn current(
+    ui: Ui,
+    label: &str,
+    inventory: &Inventory,
+    pins: &Pins,
+    args: &EnrolArgs,
+) -> Result<CurrentSecrets> {
     let mut current = CurrentSecrets::default();
-    if inventory.factory_pin.is_none() && pins.asks() {
+    if let Some(file) = &args.management_key {
+        let bytes = card_secrets::management_key(ui, file, inventory.serial)?;
+        let key = <[u8; 24]>::try_from(bytes.as_slice()).map(Zeroizing::new).map_err(|_| {
+            Failure::new(
+                Kind::Usage,
+                format!("{label}: the management key of a YubiKey has 24 bytes here. {UNCHANGED}"),
+            )
+        })?;
+        current.management_key = Some(ManagementKey::new(key));
+    }
+    if let Some(file) = &args.present_pin {
+        current.pin = Some(pin(label, &card_secrets::present_pin(ui, file)?)?);
+    } else if inventory.factory_pin.is_none() && pins.asks() {
         let by = "a token with firmware 5.3 or later, which tells by itself";
         let secret = ui.secret(&format!("Present PIN of {label} (the factory's is 123456):"), by)?;
         current.pin = Some(pin(label, &secret)?);
@@ -309,7 +356,8 @@ fn keep_management_key(
 ) -> Result<KeepManagementKey> {
     let Some(file) = secrets.management_key.as_mut() else { return Ok(KeepManagementKey::OnToken) };
     let key = ManagementKey::generate().map_err(|error| token_failure(label, UNCHANGED, error))?;
-    let mut line = Zeroizing::new(format!("{} ", inventory.serial).into_bytes());
+    let Some(serial) = inventory.serial else { return Ok(KeepManagementKey::OnToken) };
+    let mut line = Zeroizing::new(format!("{serial} ").into_bytes());
     line.reserve_exact(48);
     for byte in key.expose() {
         for nibble in [byte >> 4, byte & 15] {
@@ -320,10 +368,17 @@ fn keep_management_key(
     Ok(KeepManagementKey::Given(key))
 }
 
-fn keep_puk(ui: Ui, label: &str, serial: u32, puk: &Puk, file: Option<&mut PrivateFile>) -> Result<()> {
+fn keep_puk(
+    ui: Ui,
+    label: &str,
+    serial: Option<u32>,
+    puk: &Puk,
+    file: Option<&mut PrivateFile>,
+) -> Result<()> {
     match file {
         Some(file) => {
-            let mut line = Zeroizing::new(format!("{serial} ").into_bytes());
+            let serial = serial.map_or_else(String::new, |serial| format!("{serial} "));
+            let mut line = Zeroizing::new(serial.into_bytes());
             line.reserve_exact(8);
             line.extend_from_slice(puk.expose());
             file.line(&line).map_err(|e| Failure::io("Writing", Path::new("the PUK's file"), &e))

@@ -8,6 +8,7 @@
 //! | `KEYWARD_PIN` | a PIN; for test vaults only |
 //! | `KEYWARD_LOG` | what to log on standard error, in `tracing`'s filter form |
 //! | `NO_COLOR` | no colour |
+//! | `AWS_*`, `AZURE_*`, `AZURITE_BLOB_STORAGE_URL`, `GOOGLE_*`, `STORAGE_EMULATOR_HOST` | how stores are reached: `docs/places.md` |
 
 #![allow(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
 
@@ -50,6 +51,18 @@ pub fn no_color() -> bool {
 /// The socket that the PC/SC library was told to use, where it is not the system service.
 pub fn pcsc_socket() -> Option<PathBuf> {
     path("PCSCLITE_CSOCK_NAME")
+}
+
+/// The variables by which the clouds' own programs reach a store.
+pub fn store_variables() -> impl Iterator<Item = (String, String)> {
+    const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
+    const OTHERS: [&str; 2] = ["AZURITE_BLOB_STORAGE_URL", "STORAGE_EMULATOR_HOST"];
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let theirs =
+            PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || OTHERS.contains(&name.as_str());
+        theirs.then(|| value.into_string().ok().map(|value| (name, value)))?
+    })
 }
 
 fn path(name: &str) -> Option<PathBuf> {

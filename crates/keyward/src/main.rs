@@ -10,6 +10,7 @@
 )]
 
 mod attested;
+mod card_secrets;
 mod changing;
 mod cli;
 mod commands;
@@ -18,14 +19,19 @@ mod env;
 mod files;
 mod generations;
 mod interrupt;
+mod ledger;
 mod opening;
+mod origin;
 mod papers;
 mod pin;
+mod places;
 mod present;
 mod proving;
+mod receipts;
 #[cfg(test)]
 mod reference;
 mod report;
+mod sealing_host;
 mod shares;
 mod signing;
 mod state;
@@ -33,6 +39,7 @@ mod token_key;
 mod ui;
 mod unlock;
 mod vault_folder;
+mod which;
 
 use std::process::ExitCode;
 
@@ -79,6 +86,9 @@ fn run(cli: Cli, ui: Ui) -> report::Result<()> {
         Command::Revoke(args) => commands::revoke::run(ui, vault.as_deref(), args),
         Command::Recover(args) => commands::recover::run(ui, vault.as_deref(), args),
         Command::Reseal(args) => commands::reseal::run(ui, vault.as_deref(), args),
+        Command::Verify(args) => commands::verify::run(ui, vault.as_deref(), &args),
+        Command::Sealer(command) => commands::sealer::run(ui, vault.as_deref(), command),
+        Command::Receipt(command) => commands::receipt::run(ui, vault.as_deref(), command),
         Command::Doctor(args) => commands::doctor::run(ui, vault.as_deref(), args),
     }
 }

@@ -3,6 +3,7 @@
 //! A PIN lives in a `SecretString` from here to the token. This room knows serial numbers and nothing else of
 //! tokens.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -23,9 +24,10 @@ pub struct Pins {
 enum Source {
     Lines(Vec<(Option<u32>, SecretString)>),
     Variable(SecretString),
-    Terminal,
+    /// Asked for; each is kept for the run, until its token refuses it.
+    Terminal(RefCell<Vec<(Option<u32>, SecretString)>>),
     /// Set by this very run, so that nobody types it again.
-    Known(Vec<(u32, SecretString)>),
+    Known(Vec<(String, SecretString)>),
 }
 
 impl Pins {
@@ -46,18 +48,18 @@ impl Pins {
                 "KEYWARD_PIN is set, and it is read for test vaults only. Nothing was changed.",
             )
             .hint("Unset it, and type the PIN or name a file in KEYWARD_PIN_FILE.")),
-            None => Ok(Pins { source: Source::Terminal }),
+            None => Ok(Pins { source: Source::Terminal(RefCell::default()) }),
         }
     }
 
-    /// The PINs that this run has just given to tokens.
-    pub fn known(pins: Vec<(u32, SecretString)>) -> Self {
+    /// The PINs that this run has just given to tokens, each with its token's label.
+    pub fn known(pins: Vec<(String, SecretString)>) -> Self {
         Pins { source: Source::Known(pins) }
     }
 
     /// Whether a person is asked: then the PIN is taken before a card transaction begins.
     pub fn asks(&self) -> bool {
-        matches!(self.source, Source::Terminal)
+        matches!(self.source, Source::Terminal(_))
     }
 
     /// The PIN of one token. `label` names the token in the question.
@@ -79,14 +81,28 @@ impl Pins {
                 })
             }
             Source::Known(pins) => {
-                let known = pins.iter().find(|(known, _)| Some(*known) == serial);
+                let known = pins.iter().find(|(known, _)| known == label);
                 known.map(|(_, pin)| copy(pin)).ok_or_else(|| {
                     Failure::new(Kind::Pin, format!("The PIN of {label} is not known here. No PIN was sent."))
                 })
             }
-            Source::Terminal => {
-                ui.secret(&format!("PIN for {label}:"), "KEYWARD_PIN_FILE (a file with a line `SERIAL PIN`)")
+            Source::Terminal(typed) => {
+                // Tokens without a serial number cannot be told apart: each use is asked for.
+                if let Some((_, pin)) = typed.borrow().iter().find(|(s, _)| s.is_some() && *s == serial) {
+                    return Ok(copy(pin));
+                }
+                let by = "KEYWARD_PIN_FILE (a file with a line `SERIAL PIN`)";
+                let pin = ui.secret(&format!("PIN for {label}:"), by)?;
+                typed.borrow_mut().push((serial, copy(&pin)));
+                Ok(pin)
             }
+        }
+    }
+
+    /// Erases what was typed for a token that refused it: no PIN that failed is sent a second time.
+    pub fn forget(&self, serial: Option<u32>) {
+        if let Source::Terminal(typed) = &self.source {
+            typed.borrow_mut().retain(|(s, _)| *s != serial);
         }
     }
 
@@ -94,9 +110,9 @@ impl Pins {
     ///
     /// # Errors
     /// As [`Pins::pin`]; a PIN that is not 6 to 8 characters, or typed differently the second time.
-    pub fn new_pin(&self, ui: Ui, serial: u32, label: &str) -> Result<SecretString> {
+    pub fn new_pin(&self, ui: Ui, serial: Option<u32>, label: &str) -> Result<SecretString> {
         let pin = match self.source {
-            Source::Terminal => {
+            Source::Terminal(_) => {
                 let by = "KEYWARD_PIN_FILE (a file with a line `SERIAL PIN`)";
                 let pin = ui.secret(&format!("New PIN for {label}, 6 to 8 characters:"), by)?;
                 let again = ui.secret("The same again:", by)?;
@@ -105,7 +121,7 @@ impl Pins {
                 }
                 pin
             }
-            _ => self.pin(ui, Some(serial), label)?,
+            _ => self.pin(ui, serial, label)?,
         };
         check_new(&pin)?;
         Ok(pin)
@@ -114,7 +130,10 @@ impl Pins {
 
 /// A PIN has 6 to 8 printable ASCII characters (SP 800-73-4 asks for digits; YubiKeys take any byte), and the
 /// factory's own is no new PIN.
-fn check_new(pin: &SecretString) -> Result<()> {
+///
+/// # Errors
+/// What is wrong with it, before it is set.
+pub fn check_new(pin: &SecretString) -> Result<()> {
     let pin = pin.expose_secret();
     if !(6..=8).contains(&pin.len()) || !pin.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Failure::new(

@@ -253,6 +253,20 @@ pub fn archive_failure(what: &str, safe: &str, error: keyward_archive::Error) ->
             Failure::new(Kind::Refused, format!("{error}. It was not touched."))
                 .hint("Name a folder that is absent or empty.")
         }
+        Error::Place { .. } => Failure::new(Kind::Usage, format!("{error}. {safe}"))
+            .hint("docs/places.md lists the places and the variables."),
+        Error::Store { denied, .. } => {
+            let failure = Failure::new(Kind::Files, format!("{error}. {safe}"));
+            if denied {
+                failure.hint(
+                    "Check the credentials and the region in the store's own variables: docs/places.md.",
+                )
+            } else {
+                failure
+            }
+        }
+        Error::Changed { .. } => Failure::new(Kind::NotVerified, format!("{error}. {safe}"))
+            .hint("Somebody replaced it meanwhile. Run the command again to read the new one."),
         Error::Missing { .. } => Failure::new(Kind::NotFound, format!("{error}. {safe}")),
         Error::NotAnArchive { .. } => Failure::new(Kind::NotVerified, format!("{error}. {safe}")),
         Error::NotATree { .. } => {
@@ -261,6 +275,10 @@ pub fn archive_failure(what: &str, safe: &str, error: keyward_archive::Error) ->
         Error::NoName { .. } | Error::SourceKind { .. } | Error::SameName { .. } | Error::NoSource => {
             Failure::new(Kind::Usage, format!("{error}. {safe}"))
         }
+        Error::Pattern { .. } => Failure::new(Kind::Usage, format!("{error}. {safe}"))
+            .hint("Patterns are those of gitignore; put a backslash before a bracket or brace that is meant as itself."),
+        Error::NotPadded => Failure::new(Kind::Usage, format!("{error}. {safe}"))
+            .hint("Leave out --pad, or seal a folder that holds it."),
         Error::NoEntry { .. } => Failure::new(Kind::NotFound, format!("{what}: {error}. {safe}"))
             .hint("keyward ls lists the paths."),
         Error::NotAFile { .. } => Failure::new(Kind::Usage, format!("{what}: {error}. {safe}"))

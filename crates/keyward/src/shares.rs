@@ -29,6 +29,26 @@ pub struct Combining<'a> {
 }
 
 impl Combining<'_> {
+    /// The touches that it costs those who are here, or `None` if they do not suffice.
+    pub fn touches(&self, file: &KeyFile) -> Option<u32> {
+        let tokens = self.tokens();
+        let plan = file.plan(|name| match self.company.identity(name) {
+            Some(_) => Some(0),
+            None => tokens.contains(name).then_some(1),
+        })?;
+        let touched = plan.iter().filter(|leaf| self.company.identity(leaf.holder()).is_none());
+        u32::try_from(touched.count()).ok()
+    }
+
+    /// The holders whose tokens are plugged in or promised.
+    fn tokens(&self) -> BTreeSet<Name> {
+        present_tokens(self.holders)
+            .into_iter()
+            .filter_map(|(holder, _)| holder.name.parse().ok())
+            .chain(self.company.tokens.iter().cloned())
+            .collect()
+    }
+
     /// Collects shares until the policy is satisfied, and combines them. Shares that cost no touch are all opened, so
     /// that a wrong one among more than enough is found out; tokens give theirs only where they are needed.
     ///
@@ -36,11 +56,7 @@ impl Combining<'_> {
     /// Who is missing (8); shares or a key file that are wrong (7); those of a token.
     pub fn combine(&self, file: &KeyFile) -> Result<IdentitySeed> {
         let fail = |error| custody_failure(self.what, SAFE, error);
-        let tokens: BTreeSet<Name> = present_tokens(self.holders)
-            .into_iter()
-            .filter_map(|(holder, _)| holder.name.parse().ok())
-            .chain(self.company.tokens.iter().cloned())
-            .collect();
+        let tokens = self.tokens();
         let mut combiner = Combiner::new(file);
         let mut opened: BTreeSet<SharePath> = BTreeSet::new();
         let mut wrong: BTreeSet<Name> = BTreeSet::new();

@@ -3,10 +3,11 @@
 //! ```text
 //! pins/VAULT.json        a vault's pin: its first statement, its admins, the last generation seen
 //! made/VAULT             the digest of a vault that this host is writing just now
+//! sealer/, heads/, series/    receipts: see `ledger.rs`
 //! pin-refused/SERIAL     an unattended PIN was wrong: the next unattended run looks at the tries first
 //! ```
 //!
-//! Nothing here is secret; what is here decides what this host believes, so the folders are 0700 and the files
+//! Nothing here is secret but the sealer's key; what is here decides what this host believes, so the folders are 0700 and the files
 //! 0600.
 
 use std::fs;

@@ -7,14 +7,17 @@ use keyward_age::{MlKemSeed, SharedSecret, TokenError, TokenKey};
 use keyward_token::{ObjectId, Pin, Piv, Point, Slot, Unlocked};
 
 use crate::ui::Ui;
+use crate::unlock::Purpose;
 
 /// One of the two ECDH keys of an unlocked token.
 pub struct TokenSlot<'a, 'c> {
     pub piv: &'a mut Piv<'c, Unlocked>,
     /// The PIN that was just verified, for cards that want it again to read the seeds.
     pub pin: &'a Pin,
-    /// 82 for archives, 83 for shares.
+    /// Where that key is.
     pub slot: Slot,
+    /// Archives or shares: which of the two seeds belongs to it.
+    pub purpose: Purpose,
     /// The public key in that slot.
     pub point: Point,
     /// Where the ML-KEM seeds may be, the likeliest first; empty for a classic token.
@@ -40,7 +43,10 @@ impl TokenKey for TokenSlot<'_, '_> {
         for object in self.seed_objects {
             match self.piv.seeds(*object, self.pin) {
                 Ok(seeds) => {
-                    let seed = if self.slot == Slot::CUSTODY { seeds.custody() } else { seeds.archive() };
+                    let seed = match self.purpose {
+                        Purpose::Archive => seeds.archive(),
+                        Purpose::Share => seeds.custody(),
+                    };
                     return Ok(MlKemSeed::init_with(|bytes| bytes.copy_from_slice(seed.expose())));
                 }
                 Err(error @ keyward_token::Error::Seed { .. }) => failure = Some(error),

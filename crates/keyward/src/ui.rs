@@ -139,7 +139,9 @@ impl keyward_archive::Progress for Bar {
     fn found(&self, _entries: u64, bytes: u64) {
         let before = self.found.fetch_add(bytes, Ordering::Relaxed);
         if before == 0 {
-            self.bar.set_style(style("{bar:36} {msg}  {bytes} of {total_bytes}  {elapsed}, {eta} left"));
+            self.bar.set_style(style(
+                "{bar:28} {msg}  {bytes} of {total_bytes}  {binary_bytes_per_sec}  {elapsed}, {eta} left",
+            ));
         }
         self.bar.set_length(before.saturating_add(bytes));
     }

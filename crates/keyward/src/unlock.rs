@@ -32,26 +32,21 @@ pub struct Holder {
     /// The public key in 9E, with which the card proves itself.
     pub card_proof: Option<Point>,
     pub archive: Recipient,
+    /// Where the archive key is: 82, unless it was there before enrolment.
+    pub archive_slot: Slot,
     pub custody: Recipient,
+    /// Where the custody key is.
+    pub custody_slot: Slot,
     pub seed_object: Option<ObjectId>,
 }
 
 /// Which of a token's two keys is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Opening an archive: the key in 82.
+    /// Opening an archive: the archive key.
     Archive,
-    /// Opening a policy share: the key in 83.
+    /// Opening a policy share: the custody key.
     Share,
-}
-
-impl Purpose {
-    fn slot(self) -> Slot {
-        match self {
-            Purpose::Archive => Slot::ARCHIVE,
-            Purpose::Share => Slot::CUSTODY,
-        }
-    }
 }
 
 impl Holder {
@@ -60,6 +55,14 @@ impl Holder {
         match purpose {
             Purpose::Archive => &self.archive,
             Purpose::Share => &self.custody,
+        }
+    }
+
+    /// Where the key for this purpose is.
+    fn slot(&self, purpose: Purpose) -> Slot {
+        match purpose {
+            Purpose::Archive => self.archive_slot,
+            Purpose::Share => self.custody_slot,
         }
     }
 
@@ -119,6 +122,10 @@ pub fn present_tokens(holders: &Holders) -> Vec<(Holder, String)> {
             continue;
         }
         let Ok(mut card) = Card::open(&reader.name) else { continue };
+        if let Ok(Some(holder)) = unproven(&mut card, holders) {
+            present.push((holder.clone(), reader.name));
+            continue;
+        }
         let proven = card
             .begin()
             .and_then(|session| session.select_piv())
@@ -129,6 +136,24 @@ pub fn present_tokens(holders: &Holders) -> Vec<(Holder, String)> {
         }
     }
     present
+}
+
+/// The holder whose card has nothing to prove itself with and is here, by the archive key that the card shows: anybody could
+/// make a card that shows it. One APDU is sent only where the vault has such a holder.
+fn unproven<'h>(card: &mut Card, holders: &'h Holders) -> keyward_token::Result<Option<&'h Holder>> {
+    let mut without = holders.tokens.iter().filter(|holder| holder.card_proof.is_none()).peekable();
+    if without.peek().is_none() {
+        return Ok(None);
+    }
+    let mut piv = card.begin()?.select_piv()?;
+    for holder in without {
+        match piv.public_key(holder.archive_slot) {
+            Ok(point) if point.is_some() && point == holder.archive.point() => return Ok(Some(holder)),
+            Ok(_) | Err(Error::NoKey { .. } | Error::Certificate { .. } | Error::Status { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// What is to be unlocked, and for what.
@@ -233,6 +258,16 @@ impl Unlock<'_> {
             Ok(card) => card,
             Err(error) => return other(reader, error, holders, None).map(Err),
         };
+        let unproven = match unproven(&mut card, holders) {
+            Ok(found) => found,
+            Err(error) => return other(reader, error, holders, None).map(Err),
+        };
+        if let Some(holder) = unproven {
+            if !self.header.addressed_to(holder.recipient(self.purpose)) {
+                return Ok(Err(Other::NotSealedTo(holder.label())));
+            }
+            return self.open_unproven(&mut card, holder).map(Ok);
+        }
         let mut asked = None;
         if self.pins.asks() {
             // A person may take their time, so the PIN is asked for outside of any transaction.
@@ -273,11 +308,43 @@ impl Unlock<'_> {
             Some(secret) => secret,
             None => self.pins.pin(self.ui, holder.serial, &holder.label())?,
         };
-        let objects: Vec<ObjectId> = holder.seed_object.into_iter().collect();
+        self.open(piv, &self.key_of(holder)?, &secret).map(Ok)
+    }
+
+    /// What is asked of a holder's token.
+    fn key_of(&self, holder: &Holder) -> Result<Asked> {
         let point = holder.recipient(self.purpose).point().ok_or_else(|| {
             Failure::new(Kind::NotVerified, format!("The recipient of {} is no token's.", holder.name))
         })?;
-        self.open(piv, holder.serial, &holder.label(), &holder.name, &secret, point, &objects).map(Ok)
+        Ok(Asked {
+            serial: holder.serial,
+            label: holder.label(),
+            name: holder.name.clone(),
+            slot: holder.slot(self.purpose),
+            point,
+            seed_objects: holder.seed_object.into_iter().collect(),
+        })
+    }
+
+    /// A holder's card that the vault records without a proof: said before the PIN is sent.
+    fn open_unproven(&self, card: &mut Card, holder: &Holder) -> Result<FileKey> {
+        let label = holder.label();
+        let fail = |error| token_failure(&label, SAFE, error);
+        self.ui.warn(format!(
+            "{label} cannot prove itself before the PIN is sent; a look-alike would go unnoticed."
+        ));
+        let tries = card
+            .begin()
+            .and_then(|session| session.select_piv())
+            .and_then(|mut piv| piv.tries_left())
+            .map_err(fail)?;
+        let secret = match self.pins.asks() {
+            true => self.ask(holder, tries)?,
+            false if tries == Some(0) => return Err(fail(Error::PinBlocked)),
+            false => self.pins.pin(self.ui, holder.serial, &label)?,
+        };
+        let piv = card.begin().and_then(|session| session.select_piv()).map_err(fail)?;
+        self.open(piv.accept_card_without_proof(), &self.key_of(holder)?, &secret)
     }
 
     /// The holder that proved to be there, if the archive is sealed to it; else its name.
@@ -310,17 +377,8 @@ impl Unlock<'_> {
     }
 
     /// VERIFY, ECDH and the seeds in the transaction in which the card proved itself.
-    #[allow(clippy::too_many_arguments, reason = "facts about one token, used once")]
-    fn open(
-        &self,
-        mut piv: Piv<'_, Proven>,
-        serial: Option<u32>,
-        label: &str,
-        name: &str,
-        secret: &SecretString,
-        point: Point,
-        seed_objects: &[ObjectId],
-    ) -> Result<FileKey> {
+    fn open(&self, mut piv: Piv<'_, Proven>, asked: &Asked, secret: &SecretString) -> Result<FileKey> {
+        let (label, serial) = (asked.label.as_str(), asked.serial);
         let fail = |error| token_failure(label, SAFE, error);
         if !self.pins.asks()
             && !self.args.last_try
@@ -345,14 +403,18 @@ impl Unlock<'_> {
                 Err(_) => {}
             }
         }
+        if verified.is_err() {
+            self.pins.forget(serial);
+        }
         let mut piv = verified.map_err(fail)?;
-        let touch = format!("Touch {name} to open {} …", self.what);
+        let touch = format!("Touch {} to open {} …", asked.name, self.what);
         let mut key = TokenSlot {
             piv: &mut piv,
             pin: &pin,
-            slot: self.purpose.slot(),
-            point,
-            seed_objects,
+            slot: asked.slot,
+            purpose: self.purpose,
+            point: asked.point,
+            seed_objects: &asked.seed_objects,
             ui: self.ui,
             touch: &touch,
         };
@@ -374,8 +436,10 @@ impl Unlock<'_> {
                 Ok(card) => card,
                 Err(error) => return Err(token_failure(&reader.name, SAFE, error)),
             };
-            let facts =
-                card.begin().and_then(|session| session.select_piv()).and_then(|mut piv| facts(&mut piv));
+            let facts = card
+                .begin()
+                .and_then(|session| session.select_piv())
+                .and_then(|mut piv| facts(&mut piv, self.header));
             let facts = match facts {
                 Ok(facts) => facts,
                 Err(Error::NotPiv { reader, .. }) => {
@@ -386,7 +450,7 @@ impl Unlock<'_> {
             };
             let name =
                 facts.serial.map_or_else(|| "the token".to_owned(), |serial| format!("YubiKey {serial}"));
-            let Some(point) = facts.archive.filter(|point| self.header.addressed_to_point(point)) else {
+            let Some((slot, point)) = facts.opens else {
                 others.push(Other::Foreign(name));
                 continue;
             };
@@ -400,8 +464,15 @@ impl Unlock<'_> {
                 .and_then(|session| session.select_piv())
                 .map_err(|error| token_failure(&name, SAFE, error))?
                 .accept_card_without_proof();
-            let objects = [ObjectId::IRIS, ObjectId::FACIAL_IMAGE];
-            return self.open(piv, facts.serial, &name, &name, &secret, point, &objects);
+            let asked = Asked {
+                serial: facts.serial,
+                label: name.clone(),
+                name,
+                slot,
+                point,
+                seed_objects: vec![ObjectId::IRIS, ObjectId::FACIAL_IMAGE],
+            };
+            return self.open(piv, &asked, &secret);
         }
         Err(self.nobody(&others, None))
     }
@@ -446,25 +517,54 @@ impl Unlock<'_> {
     }
 }
 
+/// The key of a token that is asked for, and how it is spoken of.
+struct Asked {
+    serial: Option<u32>,
+    /// The token in a sentence.
+    label: String,
+    /// The token in a word.
+    name: String,
+    slot: Slot,
+    point: Point,
+    /// Where the ML-KEM seeds may be, the likeliest first.
+    seed_objects: Vec<ObjectId>,
+}
+
 struct Facts {
     serial: Option<u32>,
-    archive: Option<Point>,
+    /// The slot whose key the file is sealed to.
+    opens: Option<(Slot, Point)>,
     tries: Option<u8>,
 }
 
-fn facts(piv: &mut Piv<'_, Locked>) -> keyward_token::Result<Facts> {
-    let archive = match piv.public_key(Slot::ARCHIVE) {
-        Ok(point) => point,
-        Err(Error::NoKey { .. } | Error::Certificate { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    Ok(Facts { serial: piv.serial()?, archive, tries: piv.tries_left()? })
+/// What an unknown card tells. A file may be sealed to a key that was never Keyward's: age-plugin-yubikey's are in any retired
+/// slot, an issuer's is in 9D.
+fn facts(piv: &mut Piv<'_, Locked>, header: &Header) -> keyward_token::Result<Facts> {
+    let mut opens = None;
+    for slot in std::iter::once(Slot::ARCHIVE).chain(Slot::all().filter(|slot| slot.may_be_adopted())) {
+        let point = match piv.public_key(slot) {
+            Ok(point) => point,
+            Err(Error::NoKey { .. } | Error::Certificate { .. } | Error::Status { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(point) = point.filter(|point| header.addressed_to_point(point)) {
+            opens = Some((slot, point));
+            break;
+        }
+    }
+    let serial = piv.yubikey()?.map(|(serial, _)| serial);
+    Ok(Facts { serial, opens, tries: piv.tries_left()? })
 }
 
 /// The serial number a card gives; only asked of a card that did not prove itself.
 fn serial(reader: &str) -> Option<u32> {
     let mut card = Card::open(reader).ok()?;
-    card.begin().and_then(|session| session.select_piv()).and_then(|mut piv| piv.serial()).ok().flatten()
+    card.begin()
+        .and_then(|session| session.select_piv())
+        .and_then(|mut piv| piv.yubikey())
+        .ok()
+        .flatten()
+        .map(|(serial, _)| serial)
 }
 
 /// What a card is that failed before its PIN was used; an error that ends the search stays one.

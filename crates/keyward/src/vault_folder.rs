@@ -148,6 +148,13 @@ pub fn check_free(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The slot that a statement names.
+fn slot(holder: &Name, slot: keyward_custody::SlotId) -> Result<keyward_token::Slot> {
+    keyward_token::Slot::new(slot.0).ok_or_else(|| {
+        Failure::new(Kind::NotVerified, format!("The statement gives {holder} slot {slot}, which is none."))
+    })
+}
+
 impl Trusted {
     /// The verified statement.
     pub fn statement(&self) -> &Statement {
@@ -242,7 +249,9 @@ impl Trusted {
                 emulated: token.verdict == Verdict::Emulated,
                 card_proof: token.card_proof.and_then(|key| key.p256_point().copied()),
                 archive: token.archive.clone(),
+                archive_slot: slot(name, token.archive_slot)?,
                 custody: token.custody.clone(),
+                custody_slot: slot(name, token.custody_slot)?,
                 seed_object,
             });
         }

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -21,6 +22,15 @@ pub trait ReadAt {
 
     /// The length of the whole, in bytes.
     fn size(&self) -> io::Result<u64>;
+
+    /// Told that these bytes are to be read next, so that they can be fetched in one piece.
+    ///
+    /// # Errors
+    /// Those of reading them now.
+    fn ahead(&self, range: Range<u64>) -> io::Result<()> {
+        let _ = range;
+        Ok(())
+    }
 }
 
 #[cfg(unix)]
@@ -63,6 +73,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn size(&self) -> io::Result<u64> {
         (**self).size()
     }
+
+    fn ahead(&self, range: Range<u64>) -> io::Result<()> {
+        (**self).ahead(range)
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
@@ -72,6 +86,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 
     fn size(&self) -> io::Result<u64> {
         (**self).size()
+    }
+
+    fn ahead(&self, range: Range<u64>) -> io::Result<()> {
+        (**self).ahead(range)
     }
 }
 
@@ -129,6 +147,21 @@ impl<F: ReadAt> OpenAt<F> {
     /// The length of the plaintext, in bytes; it is authentic.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Tells the file which of its bytes are needed to read these of the plaintext.
+    ///
+    /// # Errors
+    /// [`Error::Io`] of the file.
+    pub fn ahead(&self, plain: Range<u64>) -> Result<(), Error> {
+        let end = plain.end.min(self.size);
+        if plain.start >= end {
+            return Ok(());
+        }
+        let sealed = |chunk: u64| chunk.saturating_mul(SEALED_CHUNK_LEN as u64);
+        let last = sealed(end.div_ceil(CHUNK_LEN as u64)).min(self.size + self.chunks * TAG_LEN as u64);
+        let range = self.start + sealed(plain.start / CHUNK_LEN as u64)..self.start + last;
+        self.file.ahead(range).map_err(Error::Io)
     }
 
     /// Reads chunk `index` and verifies it, unless it is the one at hand.

@@ -4,7 +4,7 @@
 //! chunk carries a flag, so a full batch waits until more data shows that it is not the last.
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -22,8 +22,17 @@ const BATCH_PLAIN_LEN: usize = BATCH_CHUNKS * CHUNK_LEN;
 /// How to seal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SealOptions {
-    /// The number of worker threads; 0 leaves it to the machine. Memory is about 2 MiB for each.
+    /// The number of worker threads; 0 leaves it to the machine. Memory is about 1 MiB for each.
     pub threads: usize,
+}
+
+/// Why [`SealWriter::fill_from`] failed.
+#[derive(Debug)]
+pub enum FillError {
+    /// Reading the plaintext did.
+    Input(io::Error),
+    /// Writing the file did; it is not complete.
+    Output(io::Error),
 }
 
 /// Seals what is written to it. Only after [`SealWriter::finish`] is the file complete; dropped
@@ -115,6 +124,39 @@ impl<W: Write> SealWriter<W> {
         Ok(self.out)
     }
 
+    /// Seals what `input` has at hand, read straight to where it is sealed; says how much that was,
+    /// 0 at the end of `input`. An interrupted read is tried again.
+    ///
+    /// # Errors
+    /// Those of `input` come as they are, and sealing can go on; those of writing are the end.
+    pub fn fill_from(&mut self, input: &mut (impl Read + ?Sized)) -> Result<usize, FillError> {
+        self.check().map_err(FillError::Output)?;
+        if !self.filling.is_full() {
+            return self.filling.fill_from(input).map_err(FillError::Input);
+        }
+        // Only what comes next tells whether the full batch was the last.
+        let mut fresh = self.fresh();
+        match fresh.fill_from(input) {
+            Ok(0) => {
+                self.spare.push(fresh);
+                Ok(0)
+            }
+            Ok(count) => {
+                let turned = self.turn_over(fresh);
+                self.failed = turned.is_err();
+                turned.map(|()| count).map_err(FillError::Output)
+            }
+            Err(error) => Err(FillError::Input(error)),
+        }
+    }
+
+    /// An empty batch, to come after the one that is being filled.
+    fn fresh(&mut self) -> Batch {
+        let mut fresh = self.spare.pop().unwrap_or_else(Batch::new);
+        fresh.start(self.filling.first + BATCH_CHUNKS as u64);
+        fresh
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.failed {
             return Err(io::Error::other("sealing went on after a failed write"));
@@ -122,8 +164,8 @@ impl<W: Write> SealWriter<W> {
         Ok(())
     }
 
-    /// Sends the full batch away and makes another ready.
-    fn turn_over(&mut self) -> io::Result<()> {
+    /// Sends the full batch away and goes on with another.
+    fn turn_over(&mut self, fresh: Batch) -> io::Result<()> {
         if self.pool.is_none() {
             let key = Arc::clone(&self.key);
             self.pool = Some(Pool::start(self.threads, move |batch: &mut Batch| batch.seal(&key))?);
@@ -131,8 +173,6 @@ impl<W: Write> SealWriter<W> {
         while self.pool.as_ref().is_some_and(Pool::is_full) {
             self.write_oldest()?;
         }
-        let mut fresh = self.spare.pop().unwrap_or_else(Batch::new);
-        fresh.start(self.filling.first + BATCH_CHUNKS as u64);
         let full = std::mem::replace(&mut self.filling, fresh);
         match &mut self.pool {
             Some(pool) => pool.give(full),
@@ -157,11 +197,11 @@ impl<W: Write> Write for SealWriter<W> {
         if buf.is_empty() {
             return Ok(0);
         }
-        if self.filling.is_full()
-            && let Err(error) = self.turn_over()
-        {
-            self.failed = true;
-            return Err(error);
+        if self.filling.is_full() {
+            let fresh = self.fresh();
+            let turned = self.turn_over(fresh);
+            self.failed = turned.is_err();
+            turned?;
         }
         Ok(self.filling.fill(buf))
     }
@@ -265,6 +305,27 @@ impl Batch {
             rest = later;
         }
         data.len() - rest.len()
+    }
+
+    /// Reads into the room that there is, up to what one read gives.
+    fn fill_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<usize> {
+        let from = self.filled / CHUNK_LEN;
+        let within = self.filled % CHUNK_LEN;
+        let mut rooms: Vec<IoSliceMut<'_>> = Vec::with_capacity(BATCH_CHUNKS);
+        for (number, slot) in self.slots.chunks_mut(SEALED_CHUNK_LEN).enumerate().skip(from) {
+            let begin = if number == from { within } else { 0 };
+            if let Some(room) = slot.get_mut(begin..CHUNK_LEN) {
+                rooms.push(IoSliceMut::new(room));
+            }
+        }
+        let count = loop {
+            match input.read_vectored(&mut rooms) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        self.filled = BATCH_PLAIN_LEN.min(self.filled + count);
+        Ok(count)
     }
 
     /// The number of chunks; an empty batch is the one empty chunk of an empty payload.

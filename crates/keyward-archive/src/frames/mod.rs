@@ -1,12 +1,13 @@
 //! zstd's seekable format (facebook/zstd, `contrib/seekable_format`): independent frames of 1 MiB,
-//! the index frame, and a seek table as the last frame. A plain `zstd -d` skips the two.
+//! the index frame, and a seek table as the last frame. A plain `zstd -d` skips all but the data.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | … | data frames, 1 MiB of the stream each (the last one may be shorter) |
+//! | … | [padding](pad), if any: skippable frames of zeros |
 //! | … | the [index](crate::index) frame |
 //! | 4, 4 | `0x184D2A5E`, bytes that follow |
-//! | 8 each | for each data frame, then the index: compressed size, decompressed size (the index: 0) |
+//! | 8 each | for each of these frames: compressed size, decompressed size (0 of padding and index) |
 //! | 4 | number of those |
 //! | 1 | descriptor, 0: no checksums, since age has verified every chunk |
 //! | 4 | `0x8F92EAB1` |
@@ -14,6 +15,8 @@
 //! [`write`] compresses on several threads, [`read`] takes any zstd stream apart, [`seek`] reads one
 //! of ours from any byte.
 
+mod gather;
+pub(crate) mod pad;
 pub(crate) mod read;
 pub(crate) mod seek;
 pub(crate) mod write;

@@ -5,12 +5,40 @@
 //! is used: frames lie before the index, and each gives as many bytes as it should.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use keyward_age::{OpenAt, ReadAt};
 
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 use super::{MOST_FRAMES, TABLE_END, TABLE_ENTRY, TABLE_FOOT, TABLE_MAGIC};
 use crate::error::Error;
 use crate::index;
+
+/// A stream that can be told what is read next, so that a store is asked for it in one piece.
+pub(crate) trait Ahead: Read + Seek {
+    /// These bytes are read next.
+    fn ahead(&mut self, range: Range<u64>) -> io::Result<()>;
+}
+
+impl<F: ReadAt> Ahead for OpenAt<F> {
+    fn ahead(&mut self, range: Range<u64>) -> io::Result<()> {
+        Ok(OpenAt::ahead(self, range)?)
+    }
+}
+
+impl<A: Ahead> Ahead for &mut A {
+    fn ahead(&mut self, range: Range<u64>) -> io::Result<()> {
+        (**self).ahead(range)
+    }
+}
+
+#[cfg(test)]
+impl<T: AsRef<[u8]>> Ahead for io::Cursor<T> {
+    fn ahead(&mut self, _: Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Where the parts of a stream of ours lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +49,13 @@ pub(crate) struct Layout {
     index_length: u32,
     /// The first entry of the seek table.
     table_at: u64,
-    /// Frames of data, which the table lists before the index.
+    /// Frames of data and of padding, which the table lists before the index.
     frames: u32,
 }
 
 impl Layout {
     /// Finds the parts by the end of the stream; `None` if it does not end like one of ours.
-    pub(crate) fn find<R: Read + Seek>(stream: &mut R) -> Result<Option<Self>, Error> {
+    pub(crate) fn find<R: Ahead>(stream: &mut R) -> Result<Option<Self>, Error> {
         // The last entry of the table and what follows it.
         const TAIL: usize = TABLE_ENTRY + TABLE_FOOT;
         let failed = |error| Error::io("", error);
@@ -48,6 +76,8 @@ impl Layout {
         let table_length = u64::from(count) * TABLE_ENTRY as u64 + TABLE_FOOT as u64;
         let Some(table_at) = size.checked_sub(table_length + 8) else { return Ok(None) };
         let Some(index_at) = table_at.checked_sub(u64::from(compressed)) else { return Ok(None) };
+        // All that comes now lies between here and the end.
+        stream.ahead(index_at..size).map_err(failed)?;
         let mut head = [0; 8];
         at(stream, table_at, &mut head)?;
         if head != two(TABLE_MAGIC, table_length as u32) {
@@ -96,9 +126,16 @@ pub(crate) struct Frames<R> {
     piece: Vec<u8>,
     /// How much of `piece` was consumed.
     taken: usize,
+    /// How far the caller is going to read, in the decompressed stream.
+    until: u64,
+    /// Compressed bytes up to here were announced, and how many at the last time.
+    announced: (u64, u64),
 }
 
-impl<R: Read + Seek> Frames<R> {
+/// Compressed bytes that are announced at a time, but for at least a frame.
+const ANNOUNCED: u64 = 8 << 20;
+
+impl<R: Ahead> Frames<R> {
     pub(crate) fn new(input: R, layout: Layout) -> Result<Self, Error> {
         Ok(Self {
             input: BufReader::with_capacity(1 << 16, input),
@@ -111,13 +148,21 @@ impl<R: Read + Seek> Frames<R> {
             left: None,
             piece: Vec::with_capacity(PIECE),
             taken: 0,
+            until: 0,
+            announced: (0, 0),
         })
+    }
+
+    /// Says how far the next reads go, in the decompressed stream; it need not be exact.
+    pub(crate) fn expect(&mut self, until: u64) {
+        self.until = until;
     }
 
     /// Goes to byte `offset` of the decompressed stream. Forward is cheaper than backward.
     pub(crate) fn go(&mut self, offset: u64) -> Result<(), Error> {
         if offset < self.position() {
             (self.used, self.next) = (0, (0, 0));
+            self.announced = (0, 0);
             self.table = Vec::new().into_iter();
             self.drop_frame();
         }
@@ -156,8 +201,17 @@ impl<R: Read + Seek> Frames<R> {
         self.taken = 0;
     }
 
-    /// The next entry of the table, counted as used.
+    /// The next entry of the table, counted as used; past padding, of which nothing is decompressed.
     fn entry(&mut self) -> Result<Option<(u64, u64)>, Error> {
+        loop {
+            match self.any_entry()? {
+                Some((_, 0)) => {}
+                found => return Ok(found),
+            }
+        }
+    }
+
+    fn any_entry(&mut self) -> Result<Option<(u64, u64)>, Error> {
         if self.used == self.layout.frames {
             return Ok(None);
         }
@@ -186,6 +240,7 @@ impl<R: Read + Seek> Frames<R> {
     /// Begins the frame of the entry that was just used.
     fn begin(&mut self, compressed: u64, decompressed: u64) -> Result<(), Error> {
         let at = self.next.0 - compressed;
+        self.announce(at).map_err(|error| Error::io("", error))?;
         if self.input_at != at {
             self.input.seek(SeekFrom::Start(at)).map_err(|error| Error::io("", error))?;
             self.input_at = at;
@@ -193,6 +248,28 @@ impl<R: Read + Seek> Frames<R> {
         self.decoder.reinit().map_err(zstd_error)?;
         self.left = Some((compressed, decompressed));
         Ok(())
+    }
+
+    /// Announces the frame at `at`, and those after it that are going to be read. Who reads on gets
+    /// more at a time.
+    fn announce(&mut self, at: u64) -> io::Result<()> {
+        let (upto, before) = self.announced;
+        if at < upto {
+            return Ok(());
+        }
+        let least = if at == upto && before > 0 { (2 * before).min(ANNOUNCED) } else { 0 };
+        let (mut end, mut plain) = self.next;
+        for [c0, c1, c2, c3, d0, d1, d2, d3] in self.table.as_slice() {
+            let compressed = u64::from(u32::from_le_bytes([*c0, *c1, *c2, *c3]));
+            let wanted = plain < self.until || end - at < least;
+            if !wanted || end - at + compressed > ANNOUNCED {
+                break;
+            }
+            end += compressed;
+            plain += u64::from(u32::from_le_bytes([*d0, *d1, *d2, *d3]));
+        }
+        self.announced = (end, end - at);
+        self.input.get_mut().ahead(at..end)
     }
 
     /// What is at hand; empty only at the end of the data.
@@ -236,7 +313,7 @@ impl<R: Read + Seek> Frames<R> {
     }
 }
 
-impl<R: Read + Seek> BufRead for Frames<R> {
+impl<R: Ahead> BufRead for Frames<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.filled().map_err(io::Error::from)
     }
@@ -246,7 +323,7 @@ impl<R: Read + Seek> BufRead for Frames<R> {
     }
 }
 
-impl<R: Read + Seek> Read for Frames<R> {
+impl<R: Ahead> Read for Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(buffer)?;
         self.consume(count);
@@ -277,7 +354,7 @@ mod tests {
 
     fn sealed(data: &[u8]) -> Vec<u8> {
         let (framed, ()) = compress(Vec::new(), 2, 3, &(), |blocks| blocks.put(data)).unwrap();
-        framed.finish(&frame(&[])).unwrap()
+        framed.finish(&frame(&[]), None).unwrap()
     }
 
     fn frames(stream: &[u8]) -> Frames<Cursor<&[u8]>> {

@@ -14,6 +14,9 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
+use zstd::zstd_safe::CParameter;
+
+use super::pad;
 use super::{FRAME, MOST_FRAMES, TABLE_END, TABLE_ENTRY, TABLE_FOOT, TABLE_MAGIC};
 use crate::error::Error;
 use crate::progress::Progress;
@@ -93,6 +96,8 @@ impl Blocks<'_> {
 /// Frames that have been written, and where they went.
 pub(crate) struct Framed<W> {
     out: W,
+    /// Bytes written.
+    written: u64,
     table: Vec<u8>,
 }
 
@@ -144,7 +149,7 @@ fn lane(
     spare: &Sender<Vec<u8>>,
     empty: &Receiver<Vec<u8>>,
 ) {
-    let mut compressor = match zstd::bulk::Compressor::new(level) {
+    let mut compressor = match compressor(level) {
         Ok(compressor) => compressor,
         Err(error) => {
             let _ = frames.send(Err(error));
@@ -163,16 +168,28 @@ fn lane(
     }
 }
 
+/// A compressor of a level. For 3, which is the default, its two tables are made to fit in a core's
+/// second cache beside the block: a third less work for a hundredth more bytes.
+fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    if level == 3 {
+        compressor.set_parameter(CParameter::HashLog(15))?;
+        compressor.set_parameter(CParameter::ChainLog(14))?;
+    }
+    Ok(compressor)
+}
+
 fn write<W: Write>(mut out: W, lanes: &[(Receiver<Frame>, Sender<Vec<u8>>)]) -> io::Result<Framed<W>> {
-    let mut table = Vec::new();
+    let (mut table, mut written) = (Vec::new(), 0);
     for (frames, used) in lanes.iter().cycle() {
         let Ok(frame) = frames.recv() else { break };
         let (frame, length) = frame?;
         out.write_all(&frame)?;
         table_entry(&mut table, frame.len(), length)?;
+        written += frame.len() as u64;
         let _ = used.send(frame);
     }
-    Ok(Framed { out, table })
+    Ok(Framed { out, written, table })
 }
 
 fn table_entry(table: &mut Vec<u8>, compressed: usize, decompressed: usize) -> io::Result<()> {
@@ -183,8 +200,16 @@ fn table_entry(table: &mut Vec<u8>, compressed: usize, decompressed: usize) -> i
 }
 
 impl<W: Write> Framed<W> {
-    /// Writes the index frame and the seek table, and hands back the writer.
-    pub(crate) fn finish(mut self, index: &[u8]) -> io::Result<W> {
+    /// Writes the index frame and the seek table, and hands back the writer. With `padded`, padding
+    /// comes before them, for an archive that has so many bytes before this stream.
+    pub(crate) fn finish(mut self, index: &[u8], padded: Option<u64>) -> io::Result<W> {
+        if let Some(before) = padded {
+            let table = self.table.len() + TABLE_ENTRY + TABLE_FOOT + 8;
+            for zeros in pad::frames(before, self.written + (index.len() + table) as u64) {
+                pad::write(&mut self.out, zeros)?;
+                table_entry(&mut self.table, 8 + zeros as usize, 0)?;
+            }
+        }
         self.out.write_all(index)?;
         table_entry(&mut self.table, index.len(), 0)?;
         let count = u32::try_from(self.table.len() / TABLE_ENTRY).ok().filter(|count| *count <= MOST_FRAMES);
@@ -207,7 +232,7 @@ mod tests {
 
     pub(crate) fn frames(data: &[u8], threads: usize) -> Vec<u8> {
         let (framed, ()) = compress(Vec::new(), threads, 3, &(), |blocks| blocks.put(data)).unwrap();
-        framed.finish(&crate::index::tests::frame(&[])).unwrap()
+        framed.finish(&crate::index::tests::frame(&[]), None).unwrap()
     }
 
     #[test]

@@ -14,12 +14,12 @@ use super::Archive;
 use crate::entry::{Entry, Kind};
 use crate::error::{Error, Unsafe};
 use crate::extract::{ExtractOptions, ExtractReport, Extraction, components};
-use crate::frames::seek::{Frames, Layout};
+use crate::frames::seek::{Ahead, Frames, Layout};
 use crate::index::Entries;
 use crate::progress::Progress;
 use crate::staging::Staging;
 use crate::tar::header::Member;
-use crate::tar::reader::{Found, Reader};
+use crate::tar::reader::{Found, Piece, Reader};
 
 /// Hard links to hard links that are followed, as many as Linux follows symbolic links.
 const MOST_HOPS: usize = 40;
@@ -42,14 +42,17 @@ impl Archive {
         let wanted = self.content_of(path, progress)?;
         progress.found(1, wanted.size);
         let mut written = 0;
-        self.each_of(progress, &mut |entry| entry == &wanted, &mut |_, reader| {
+        self.one(&wanted, progress, &mut |reader| {
             let mut copy = |bytes: &[u8]| {
                 out.write_all(bytes).map_err(|error| Error::io("", error))?;
                 written += bytes.len() as u64;
                 progress.done(0, bytes.len() as u64);
                 if progress.stopped() { Err(Error::Interrupted) } else { Ok(()) }
             };
-            while reader.chunk(&mut copy)? {}
+            while reader.piece(|piece| match piece {
+                Piece::Data(bytes) => copy(bytes),
+                Piece::Hole(length) => zeros(length, &mut copy),
+            })? {}
             Ok(())
         })?;
         out.flush().map_err(|error| Error::io("", error))?;
@@ -136,6 +139,25 @@ impl Archive {
         Ok(extraction.report(indexed))
     }
 
+    /// Calls `take` for the one entry, which the list has just once. With an index it is not looked
+    /// for again.
+    fn one(
+        &self,
+        wanted: &Entry,
+        progress: &dyn Progress,
+        take: &mut dyn FnMut(&mut Contents<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (mut end, mut data) = (self.anywhere()?, self.anywhere()?);
+        match Layout::find(&mut end).map_err(|error| self.named(error))? {
+            Some(layout) => {
+                let mut frames = Frames::new(&mut data, layout).map_err(|error| self.named(error))?;
+                at_entry(&mut frames, wanted, &mut |_, reader| take(reader))
+                    .map_err(|error| self.named(error))
+            }
+            None => self.each_of(progress, &mut |entry| entry == wanted, &mut |_, reader| take(reader)),
+        }
+    }
+
     /// Calls `take` for each entry that `wants` it, in the order of the tar. With an index only
     /// their frames are read, and each must be in the tar what it is in the index.
     fn each_of(
@@ -172,14 +194,7 @@ impl Archive {
                 if !wants(&entry) {
                     continue;
                 }
-                frames.go(entry.offset)?;
-                let mut reader: Contents<'_> = Reader::at(&mut frames, entry.offset);
-                match reader.next()? {
-                    Some(Found { member, offset }) if entry_of(&member, offset) == entry => {
-                        take(member, &mut reader)?;
-                    }
-                    _ => return Err(Error::IndexEntry { entry: entry.path }),
-                }
+                at_entry(&mut frames, &entry, take)?;
             }
             Ok(())
         };
@@ -309,6 +324,36 @@ fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let top = (!path.is_empty()).then_some(&b""[..]);
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
     top.into_iter().chain(slashes.map(|(at, _)| path.get(..at).unwrap_or_default()))
+}
+
+/// Hands so many zeros to `take`, some at a time.
+fn zeros(mut length: u64, take: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    while length > 0 {
+        let now = ZEROS.get(..usize::try_from(length).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
+        take(now)?;
+        length -= now.len() as u64;
+    }
+    Ok(())
+}
+
+/// Bytes of headers before an entry's content, at least: a long path, times and the entry's own.
+const HEADERS: u64 = 8 << 10;
+
+/// Calls `take` for an entry of the index, if the tar has the same one there.
+fn at_entry<R: Ahead>(
+    frames: &mut Frames<R>,
+    entry: &Entry,
+    take: &mut dyn FnMut(Member, &mut Contents<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let sized = entry.size.saturating_add(HEADERS + (entry.path.len() + entry.link.len()) as u64);
+    frames.expect(entry.offset.saturating_add(sized));
+    frames.go(entry.offset)?;
+    let mut reader: Contents<'_> = Reader::at(frames, entry.offset);
+    match reader.next()? {
+        Some(Found { member, offset }) if entry_of(&member, offset) == *entry => take(member, &mut reader),
+        _ => Err(Error::IndexEntry { entry: entry.path.clone() }),
+    }
 }
 
 fn entry_of(member: &Member, offset: u64) -> Entry {

@@ -1,5 +1,6 @@
 //! One member of a tar to header blocks, and header fields back to values.
 
+use super::sparse::{self, Map};
 use super::{BLOCK, padding};
 use crate::entry::{Kind, Time};
 
@@ -11,23 +12,66 @@ pub(crate) struct Member {
     pub(crate) kind: Kind,
     /// Type flag as in the header; tells the special kinds apart.
     pub(crate) flag: u8,
+    /// Bytes of contents, holes included.
     pub(crate) size: u64,
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Names of the owners; empty where unknown.
+    pub(crate) uname: Vec<u8>,
+    pub(crate) gname: Vec<u8>,
     pub(crate) mtime: Time,
     pub(crate) link: Vec<u8>,
+    /// Where a file with holes has data.
+    pub(crate) sparse: Option<Map>,
+    /// Extended attributes and ACLs: the pax key after `SCHILY.`, such as `xattr.user.note` or
+    /// `acl.access`, and the value.
+    pub(crate) attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
+
+impl Member {
+    /// A member of which only this is known.
+    pub(crate) fn new(path: Vec<u8>, kind: Kind) -> Self {
+        Self {
+            path,
+            kind,
+            flag: flag(kind),
+            size: 0,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            uname: Vec::new(),
+            gname: Vec::new(),
+            mtime: Time::default(),
+            link: Vec::new(),
+            sparse: None,
+            attributes: Vec::new(),
+        }
+    }
+}
+
+/// Attributes of this many bytes fit into a pax header that this crate reads.
+pub(crate) const MOST_ATTRIBUTE_BYTES: usize = 768 * 1024;
 
 const OCTAL_8: u64 = 0o7_777_777;
 const OCTAL_12: u64 = 0o77_777_777_777;
+/// Longest name of an owner in the old field, which a zero byte ends.
+const OWNER: usize = 31;
 
 /// Appends the member's header blocks to `out`: a pax header with whatever the old fields cannot
-/// hold (a long name, nanoseconds, 8 GiB and more), then the ustar header.
+/// hold (a long name, nanoseconds, 8 GiB and more, attributes), then the ustar header, then the map
+/// of a file with holes.
 pub(crate) fn encode(member: &Member, out: &mut Vec<u8>) {
     let mut name = member.path.clone();
     if member.kind == Kind::Folder {
         name.push(b'/');
+    }
+    let mut map = Vec::new();
+    let mut stored = member.size;
+    if let Some(spans) = &member.sparse {
+        sparse::encode(spans, member.size, &mut map);
+        stored = map.len() as u64 + sparse::data(spans);
+        name = sparse_name(&name);
     }
     let mut records = Vec::new();
     if name.len() > 100 {
@@ -40,13 +84,27 @@ pub(crate) fn encode(member: &Member, out: &mut Vec<u8>) {
     if member.mtime.nanos != 0 || old_time.is_none() {
         record(&mut records, "mtime", time_text(member.mtime).as_bytes());
     }
-    if member.size > OCTAL_12 {
-        record(&mut records, "size", member.size.to_string().as_bytes());
+    if stored > OCTAL_12 {
+        record(&mut records, "size", stored.to_string().as_bytes());
     }
     for (key, id) in [("uid", member.uid), ("gid", member.gid)] {
         if u64::from(id) > OCTAL_8 {
             record(&mut records, key, id.to_string().as_bytes());
         }
+    }
+    for (key, owner) in [("uname", &member.uname), ("gname", &member.gname)] {
+        if owner.len() > OWNER || !owner.is_ascii() {
+            record(&mut records, key, owner);
+        }
+    }
+    for (key, value) in &member.attributes {
+        record(&mut records, attribute_key(key), value);
+    }
+    if member.sparse.is_some() {
+        record(&mut records, "GNU.sparse.major", b"1");
+        record(&mut records, "GNU.sparse.minor", b"0");
+        record(&mut records, "GNU.sparse.name", &member.path);
+        record(&mut records, "GNU.sparse.realsize", member.size.to_string().as_bytes());
     }
     if !records.is_empty() {
         let size = records.len() as u64;
@@ -59,14 +117,51 @@ pub(crate) fn encode(member: &Member, out: &mut Vec<u8>) {
     let fields = Fields {
         name: &name,
         link: &member.link,
-        size: member.size,
+        size: stored,
         mode: member.mode,
         uid: member.uid,
         gid: member.gid,
+        uname: &member.uname,
+        gname: &member.gname,
         seconds: old_time.unwrap_or(0),
         flag: member.flag,
     };
     out.extend_from_slice(&fields.block());
+    out.extend_from_slice(&map);
+}
+
+/// The name in the old field of a file with holes, which only a reader that does not know them uses
+/// (GNU tar manual, "PAX Format, Version 1.0").
+fn sparse_name(path: &[u8]) -> Vec<u8> {
+    let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (folder, name) = path.split_at_checked(at).unwrap_or((&[], path));
+    [folder, b"GNUSparseFile.0/", name].concat()
+}
+
+/// The whole pax key of an attribute. `=` would end it, so GNU tar writes `%3D`, and `%25` for `%`.
+fn attribute_key(key: &[u8]) -> Vec<u8> {
+    let mut out = b"SCHILY.".to_vec();
+    for byte in key {
+        match byte {
+            b'=' => out.extend_from_slice(b"%3D"),
+            b'%' => out.extend_from_slice(b"%25"),
+            byte => out.push(*byte),
+        }
+    }
+    out
+}
+
+/// The key of an attribute that [`attribute_key`] or GNU tar wrote, without `SCHILY.`.
+pub(crate) fn parse_attribute_key(mut key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len());
+    while let Some((first, rest)) = key.split_first() {
+        (key, _) = match key {
+            [b'%', b'3', b'D', rest @ ..] => (rest, out.push(b'=')),
+            [b'%', b'2', b'5', rest @ ..] => (rest, out.push(b'%')),
+            _ => (rest, out.push(*first)),
+        };
+    }
+    out
 }
 
 /// The type flag that this crate writes for a kind.
@@ -88,6 +183,8 @@ struct Fields<'a> {
     mode: u32,
     uid: u32,
     gid: u32,
+    uname: &'a [u8],
+    gname: &'a [u8],
     seconds: u64,
     flag: u8,
 }
@@ -111,6 +208,9 @@ impl Fields<'_> {
         block.push(self.flag);
         text(&mut block, self.link, 100);
         block.extend_from_slice(b"ustar\x0000");
+        for owner in [self.uname, self.gname] {
+            text(&mut block, owner.get(..OWNER).unwrap_or(owner), OWNER + 1);
+        }
         block.resize(BLOCK, 0);
         let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
         let mut fixed = [0; BLOCK];
@@ -139,7 +239,8 @@ fn octal(block: &mut Vec<u8>, value: u64, digits: u32) {
 }
 
 /// One pax record: its own length in decimal, space, key, `=`, value, line end.
-fn record(out: &mut Vec<u8>, key: &str, value: &[u8]) {
+fn record(out: &mut Vec<u8>, key: impl AsRef<[u8]>, value: &[u8]) {
+    let key = key.as_ref();
     let rest = 1 + key.len() + 1 + value.len() + 1;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
@@ -147,7 +248,7 @@ fn record(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     }
     out.extend_from_slice(length.to_string().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(key);
     out.push(b'=');
     out.extend_from_slice(value);
     out.push(b'\n');
@@ -293,6 +394,18 @@ mod tests {
         {
             assert_eq!(parse_records(bad), None);
         }
+    }
+
+    #[test]
+    fn keys_of_attributes_are_escaped_as_gnu_tar_does() {
+        for (key, written) in [
+            (&b"xattr.user.a"[..], &b"SCHILY.xattr.user.a"[..]),
+            (b"xattr.user.a=%b", b"SCHILY.xattr.user.a%3D%25b"),
+        ] {
+            assert_eq!(attribute_key(key), written);
+            assert_eq!(parse_attribute_key(&written[7..]), key);
+        }
+        assert_eq!(parse_attribute_key(b"%3d%2"), b"%3d%2");
     }
 
     proptest! {

@@ -2,13 +2,14 @@
 //! Header Block"; GNU tar manual, "Basic Tar Format"), as a stream of members.
 //!
 //! The rooms below know bytes and bounds, not files: [`header`] turns one member into header
-//! blocks and back, [`reader`] finds members in a stream. Names are bytes throughout. The codec is
+//! blocks and back, [`reader`] finds members in a stream, [`sparse`] knows files with holes. Names are bytes throughout. The codec is
 //! our own because the `tar` crate splits pax records at line ends (a name may contain one), reads
 //! times before 1970 as far in the future, and buffers extension records without a bound; it
 //! serves as the oracle in the tests.
 
 pub(crate) mod header;
 pub(crate) mod reader;
+pub(crate) mod sparse;
 
 /// tar's unit, in bytes.
 pub(crate) const BLOCK: usize = 512;

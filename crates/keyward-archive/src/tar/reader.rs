@@ -3,10 +3,13 @@
 
 use std::io::{self, BufRead};
 
-use super::header::{Member, checksum_holds, decimal, number, parse_records, parse_time};
+use super::header::{
+    Member, checksum_holds, decimal, number, parse_attribute_key, parse_records, parse_time,
+};
+use super::sparse::{self, Builder, Lines, Map, Records, Told};
 use super::{BLOCK, padding};
 use crate::entry::{Kind, Time};
-use crate::error::Error;
+use crate::error::{Error, Unsafe};
 
 /// Longest path or link target, in bytes.
 pub(crate) const LONGEST_PATH: usize = 64 * 1024;
@@ -14,7 +17,8 @@ pub(crate) const LONGEST_PATH: usize = 64 * 1024;
 const LONGEST_RECORDS: u64 = 1024 * 1024;
 
 /// Reads members one after another; between two calls of [`next`](Self::next) the contents of the
-/// member can be taken with [`chunk`](Self::chunk).
+/// member can be taken with [`piece`](Self::piece), or what is stored of them with
+/// [`chunk`](Self::chunk).
 pub(crate) struct Reader<R> {
     input: R,
     position: u64,
@@ -22,6 +26,17 @@ pub(crate) struct Reader<R> {
     left: u64,
     /// Zeros after the contents.
     padding: u64,
+    /// The current member's map and size, if it has holes, and how far its pieces were taken.
+    sparse: Option<(Map, u64)>,
+    span: usize,
+    at: u64,
+}
+
+/// Contents of a member, in order.
+pub(crate) enum Piece<'a> {
+    Data(&'a [u8]),
+    /// So many bytes that are zeros and were not stored.
+    Hole(u64),
 }
 
 /// A member and where its first header block begins.
@@ -39,7 +54,10 @@ struct Extended {
     mtime: Option<Time>,
     uid: Option<u32>,
     gid: Option<u32>,
-    sparse: bool,
+    uname: Option<Vec<u8>>,
+    gname: Option<Vec<u8>>,
+    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    sparse: Records,
     bytes: u64,
 }
 
@@ -50,7 +68,7 @@ impl<R: BufRead> Reader<R> {
 
     /// Begins at a member's first header block, which is at byte `position` of the tar.
     pub(crate) fn at(input: R, position: u64) -> Self {
-        Self { input, position, left: 0, padding: 0 }
+        Self { input, position, left: 0, padding: 0, sparse: None, span: 0, at: 0 }
     }
 
     /// The next member, or `None` after the end mark, when the rest of the stream has been read
@@ -83,16 +101,97 @@ impl<R: BufRead> Reader<R> {
                 b'L' => extended.path = Some(self.long(&header, &mut extended.bytes)?),
                 b'K' => extended.link = Some(self.long(&header, &mut extended.bytes)?),
                 _ => {
-                    let member = header.member(extended)?;
+                    let told = std::mem::take(&mut extended.sparse);
+                    extended.path = told.name.clone().or(extended.path);
+                    let mut member = header.member(extended)?;
                     self.left = member.size;
                     self.padding = padding(member.size) as u64;
+                    self.holes(&header, &mut member, told)?;
                     return Ok(Some(Found { member, offset }));
                 }
             }
         }
     }
 
+    /// Finds the map of a file with holes, in records, in the header or before its data.
+    fn holes(&mut self, header: &Header<'_>, member: &mut Member, records: Records) -> Result<(), Error> {
+        let refused =
+            |member: &Member| Error::UnsafeEntry { entry: member.path.clone(), reason: Unsafe::Holes };
+        (self.span, self.at, self.sparse) = (0, 0, None);
+        let told = match (member.kind, member.flag) {
+            (Kind::File, b'S') => {
+                self.old_map(header).map_err(|error| error.unwrap_or_else(|| refused(member)))?
+            }
+            (Kind::File, _) => records.told().ok_or_else(|| refused(member))?,
+            _ => Told::Plain,
+        };
+        let (builder, size) = match told {
+            Told::Plain => return Ok(()),
+            Told::Here(builder, size) => (builder, size),
+            Told::InData(size) => {
+                let mut lines = Lines::default();
+                loop {
+                    // The map is part of what the header counts as stored.
+                    let block = match self.left.checked_sub(BLOCK as u64) {
+                        Some(left) => (self.left = left, self.block()?).1,
+                        None => return Err(refused(member)),
+                    };
+                    let block = block.ok_or_else(|| self.malformed("it ends inside a member"))?;
+                    if lines.block(&block).ok_or_else(|| refused(member))? {
+                        break (lines.builder(), size);
+                    }
+                }
+            }
+        };
+        let size = Some(size).filter(|size| *size <= i64::MAX as u64).ok_or_else(|| refused(member))?;
+        let map = builder.finish(size, self.left).ok_or_else(|| refused(member))?;
+        member.size = size;
+        self.sparse = Some((map.clone(), size));
+        member.sparse = Some(map);
+        Ok(())
+    }
+
+    /// The map of GNU's oldest form, in the header and the blocks after it. The error is `None` if it
+    /// is no map.
+    fn old_map(&mut self, header: &Header<'_>) -> Result<Told, Option<Error>> {
+        let mut builder = Builder::default();
+        sparse::old_fields(header.field(386..482), &mut builder).ok_or(None)?;
+        let size = header.unsigned(483..495)?;
+        let mut more = header.field(482..483) != [0];
+        while more {
+            let block = self.block()?.ok_or_else(|| self.malformed("it ends inside a member"))?;
+            let (fields, rest) = block.split_at_checked(21 * 24).ok_or(None)?;
+            sparse::old_fields(fields, &mut builder).ok_or(None)?;
+            more = rest.first() != Some(&0);
+        }
+        Ok(Told::Here(builder, size))
+    }
+
     /// Hands the next piece of the current member's contents to `take`; false at their end.
+    pub(crate) fn piece(&mut self, take: impl FnOnce(Piece<'_>) -> Result<(), Error>) -> Result<bool, Error> {
+        let Some((map, size)) = &self.sparse else {
+            return self.chunk(|bytes| take(Piece::Data(bytes)));
+        };
+        let (at, span) = (self.at, map.get(self.span).copied());
+        let hole = span.map_or(*size, |span| span.offset).saturating_sub(at);
+        if hole > 0 {
+            self.at += hole;
+            return take(Piece::Hole(hole)).map(|()| true);
+        }
+        let Some(span) = span else { return Ok(false) };
+        let end = span.offset + span.length;
+        let most = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let count = self.pass(most, |bytes| take(Piece::Data(bytes)))?;
+        if count == 0 {
+            return Err(self.malformed("it ends inside a member"));
+        }
+        self.left = self.left.saturating_sub(count as u64);
+        self.at += count as u64;
+        self.span += usize::from(self.at == end);
+        Ok(true)
+    }
+
+    /// Hands the next piece of what is stored of the current member to `take`; false at its end.
     pub(crate) fn chunk(&mut self, take: impl FnOnce(&[u8]) -> Result<(), Error>) -> Result<bool, Error> {
         if self.left == 0 {
             return Ok(false);
@@ -222,8 +321,17 @@ impl<R: BufRead> Reader<R> {
                 b"mtime" => extended.mtime = Some(parse_time(value).ok_or_else(malformed)?),
                 b"uid" => extended.uid = Some(id(value).ok_or_else(malformed)?),
                 b"gid" => extended.gid = Some(id(value).ok_or_else(malformed)?),
-                _ if key.starts_with(b"GNU.sparse.") => extended.sparse = true,
-                _ => {}
+                b"uname" => extended.uname = Some(value.to_vec()),
+                b"gname" => extended.gname = Some(value.to_vec()),
+                _ => {
+                    if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                        extended.sparse.take(key, value).ok_or_else(malformed)?;
+                    } else if let Some(key) = key.strip_prefix(b"SCHILY.")
+                        && (key.starts_with(b"xattr.") || key.starts_with(b"acl."))
+                    {
+                        extended.attributes.push((parse_attribute_key(key), value.to_vec()));
+                    }
+                }
             }
         }
         Ok(())
@@ -286,16 +394,14 @@ impl Header<'_> {
         let flag = self.flag();
         let slash = path.ends_with(b"/");
         let kind = match flag {
-            b'0' | 0 | b'7' if extended.sparse => Kind::Special,
             // Before POSIX, a folder was a file whose name ends in a slash.
             b'0' | 0 if slash => Kind::Folder,
-            b'0' | 0 | b'7' => Kind::File,
+            b'0' | 0 | b'7' | b'S' => Kind::File,
             b'1' => Kind::Hardlink,
             b'2' => Kind::Symlink,
             b'5' => Kind::Folder,
             _ => Kind::Special,
         };
-        let flag = if extended.sparse { b'S' } else { flag };
         while path.len() > 1 && path.ends_with(b"/") {
             path.pop();
         }
@@ -323,11 +429,15 @@ impl Header<'_> {
             mode: (self.unsigned(100..108)? & 0o7777) as u32,
             uid: id(extended.uid, 108..116)?,
             gid: id(extended.gid, 116..124)?,
+            uname: extended.uname.unwrap_or_else(|| self.text(265..297).to_vec()),
+            gname: extended.gname.unwrap_or_else(|| self.text(297..329).to_vec()),
             mtime: match extended.mtime {
                 Some(time) => time,
                 None => Time { seconds: self.signed(136..148)?, nanos: 0 },
             },
             link: if matches!(kind, Kind::Symlink | Kind::Hardlink) { link } else { Vec::new() },
+            sparse: None,
+            attributes: extended.attributes,
             path,
         })
     }
@@ -353,15 +463,13 @@ mod tests {
         let time = (-(1_i64 << 35)..(1 << 35), 0_u32..1_000_000_000);
         (kind, path.clone(), path, any::<u64>(), 0_u32..0o10000, any::<u32>(), any::<u32>(), time).prop_map(
             |(kind, path, link, size, mode, uid, gid, (seconds, nanos))| Member {
-                path,
-                kind,
-                flag: crate::tar::header::flag(kind),
                 size: if kind == Kind::File { size >> 20 } else { 0 },
                 mode,
                 uid,
                 gid,
                 mtime: Time { seconds, nanos },
                 link: if matches!(kind, Kind::Symlink | Kind::Hardlink) { link } else { Vec::new() },
+                ..Member::new(path, kind)
             },
         )
     }
@@ -394,17 +502,7 @@ mod tests {
     fn a_claim_of_a_huge_extension_allocates_nothing() {
         for flag in [b'x', b'L', b'K', b'g'] {
             let mut stream = Vec::new();
-            let mut giant = Member {
-                path: b"a".to_vec(),
-                kind: Kind::File,
-                flag,
-                size: 1 << 60,
-                mode: 0,
-                uid: 0,
-                gid: 0,
-                mtime: Time::default(),
-                link: Vec::new(),
-            };
+            let mut giant = Member { flag, size: 1 << 60, ..Member::new(b"a".to_vec(), Kind::File) };
             encode(&giant, &mut stream);
             // `encode` adds a pax record for the size; the header itself is the last block.
             let header = stream.split_off(stream.len() - BLOCK);
@@ -414,6 +512,21 @@ mod tests {
             encode(&giant, &mut header);
             assert!(matches!(Reader::new(header.as_slice()).next(), Err(Error::Tar { offset: 0, .. })));
         }
+    }
+
+    #[test]
+    fn gnu_tar_reads_a_size_of_more_than_eight_gib() {
+        let mut stream = Vec::new();
+        encode(&Member { size: 9 << 30, ..Member::new(b"big".to_vec(), Kind::File) }, &mut stream);
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("t.tar"), stream).unwrap();
+        let listed = std::process::Command::new("tar")
+            .args(["tvf", "t.tar"])
+            .current_dir(temp.path())
+            .output()
+            .unwrap();
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        assert!(listed.contains(" 9663676416 ") && listed.trim_end().ends_with(" big"), "{listed}");
     }
 
     #[test]

@@ -69,13 +69,13 @@ fn an_existing_destination_is_not_touched() {
 #[test]
 fn what_is_no_archive_says_so() {
     let temp = tempfile::tempdir().unwrap();
-    assert!(matches!(Sealed::open(&temp.path().join("none")), Err(Error::Missing { .. })));
+    assert!(matches!(Sealed::open(temp.path().join("none")), Err(Error::Missing { .. })));
     run("mkfifo", &["fifo"], temp.path(), Vec::new());
-    assert!(matches!(Sealed::open(&temp.path().join("fifo")), Err(Error::NotAnArchive { .. })));
+    assert!(matches!(Sealed::open(temp.path().join("fifo")), Err(Error::NotAnArchive { .. })));
     assert!(matches!(Sealed::open(temp.path()), Err(Error::NotAnArchive { .. })));
     for bytes in [&b""[..], b"hello\n", &[0; 5000]] {
         fs::write(temp.path().join("f"), bytes).unwrap();
-        assert!(matches!(Sealed::open(&temp.path().join("f")), Err(Error::NotAnArchive { .. })));
+        assert!(matches!(Sealed::open(temp.path().join("f")), Err(Error::NotAnArchive { .. })));
     }
 }
 

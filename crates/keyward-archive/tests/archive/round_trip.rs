@@ -426,39 +426,20 @@ impl Progress for StopAfter {
 }
 
 #[test]
-fn a_file_of_more_than_eight_gib_keeps_its_size() {
-    // A sparse file costs no disk, and sealing it is stopped once its header is out: GNU tar must
-    // read the size there.
+fn what_was_stopped_is_taken_for_whole_by_nobody() {
     let temp = tempfile::tempdir().unwrap();
     fs::create_dir(temp.path().join("tree")).unwrap();
-    let mut big = File::create(temp.path().join("tree/big")).unwrap();
-    big.write_all(&noise(24 << 20)).unwrap();
-    big.set_len(9 << 30).unwrap();
+    fs::write(temp.path().join("tree/big"), noise(40 << 20)).unwrap();
     let partial = temp.path().join("partial.age");
     let stop = StopAfter(32 << 20, AtomicU64::new(0));
     let out = File::create(&partial).unwrap();
-    // One thread, so that little is still under way when it stops.
-    let one = SealOptions { threads: 1, ..SealOptions::default() };
-    let sealed = seal_tree_to(&[temp.path().join("tree")], &recipients(), out, &one, &stop);
+    let options = SealOptions::default();
+    let sealed = seal_tree_to(&[temp.path().join("tree")], &recipients(), out, &options, &stop);
     assert!(matches!(sealed, Err(Error::Interrupted)));
-    // What is there is taken for whole by nobody.
     assert!(matches!(extract(&partial, &temp.path().join("out")), Err(Error::Age(_))));
     assert!(!temp.path().join("out").exists());
     let mut bytes = Vec::new();
     assert!(matches!(unlock(&partial).unwrap().copy_to(&mut bytes, 1, &()), Err(Error::Age(_))));
-    let mut tar = Vec::new();
-    let _ = zstd::stream::copy_decode(bytes.as_slice(), &mut tar);
-    fs::write(temp.path().join("partial.tar"), tar).unwrap();
-    let listed = std::process::Command::new("tar")
-        .args(["tvf", "partial.tar"])
-        .current_dir(temp.path())
-        .output()
-        .unwrap();
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert!(
-        listed.lines().any(|line| line.contains(" 9663676416 ") && line.ends_with("tree/big")),
-        "{listed}"
-    );
 }
 
 #[test]

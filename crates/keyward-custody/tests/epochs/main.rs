@@ -8,6 +8,7 @@
 mod fixed;
 mod key_files;
 mod life;
+mod own_keys;
 mod people;
 mod policies;
 mod statements;

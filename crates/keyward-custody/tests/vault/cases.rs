@@ -2,10 +2,10 @@
 //! statements are in `tests/vectors/vault/refused`.
 
 use keyward_age::Suite;
-use keyward_custody::{IdentitySeed, Paper, Statement};
+use keyward_custody::{IdentitySeed, Paper, SealerKey, Statement};
 use serde_json::{Value, json};
 
-use crate::fixed::{edited, first, public_key, recipient};
+use crate::fixed::{edited, first, public_key, recipient, secret};
 
 /// Name of the case, its bytes, the reader's message.
 pub(crate) type Case = (&'static str, Vec<u8>, &'static str);
@@ -76,6 +76,84 @@ pub(crate) fn mixed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
 /// Sets a member of [`mixed`].
 fn mixed_set(pointer: &str, new: Value) -> Vec<u8> {
     mixed(|v| *v.pointer_mut(pointer).unwrap() = new)
+}
+
+/// A classic statement of generation 3 with a sealer in force and one that was removed.
+pub(crate) fn sealing(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    with(|v| {
+        let key = |name| SealerKey::from_seed(&secret(name)).public().to_string();
+        v["generation"] = json!(3);
+        v["previous"] = json!("11".repeat(32));
+        v["sealers"] = json!({
+            "mira": {"added": 1, "by": "alice", "key": key("mira"), "removed": null},
+            "nora": {"added": 2, "by": null, "key": key("nora"), "removed": {
+                "generation": 3,
+                "last": {"photos": {"digest": "22".repeat(32), "sequence": 17}},
+            }},
+        });
+        change(v);
+    })
+}
+
+/// What is refused of sealers.
+fn sealer_cases() -> Vec<Case> {
+    let set = |pointer: &str, new: Value| sealing(|v| *v.pointer_mut(pointer).unwrap() = new);
+    let not_between = "sealer nora was not removed between its certification and this statement";
+    vec![
+        // 1
+        (
+            "sealer-member-unknown",
+            sealing(|v| v["sealers"]["mira"]["comment"] = json!(1)),
+            "unknown field `comment`",
+        ),
+        (
+            "sealer-without-by",
+            sealing(|v| _ = v["sealers"]["mira"].as_object_mut().unwrap().remove("by")),
+            "the statement is not in canonical form",
+        ),
+        (
+            "sealer-name",
+            sealing(|v| v["sealers"]["Mira"] = v["sealers"]["mira"].clone()),
+            "'Mira' is no name",
+        ),
+        (
+            "sealer-series",
+            sealing(|v| {
+                v["sealers"]["nora"]["removed"]["last"]["a/b"] =
+                    v["sealers"]["nora"]["removed"]["last"]["photos"].clone()
+            }),
+            "'a/b' is no series",
+        ),
+        (
+            "sealer-last-0",
+            set("/sealers/nora/removed/last/photos/sequence", json!(0)),
+            "invalid value: integer `0`",
+        ),
+        // 7
+        (
+            "sealer-key-twice",
+            sealing(|v| v["sealers"]["nora"]["key"] = v["sealers"]["mira"]["key"].clone()),
+            "the key of sealer mira and the key of sealer nora are the same key",
+        ),
+        (
+            "sealer-is-admin",
+            sealing(|v| v["admins"]["zoe"] = v["sealers"]["mira"]["key"].clone()),
+            "the signing key of admin zoe and the key of sealer mira are the same key",
+        ),
+        (
+            "sealer-has-archive-key",
+            set("/sealers/mira/key", json!(public_key("alice archive").to_string())),
+            "the archive key of alice and the key of sealer mira are the same key",
+        ),
+        // 12
+        (
+            "sealer-from-later",
+            set("/sealers/mira/added", json!(4)),
+            "sealer mira was certified by a generation after this statement",
+        ),
+        ("sealer-removed-at-once", set("/sealers/nora/removed/generation", json!(2)), not_between),
+        ("sealer-removed-later", set("/sealers/nora/removed/generation", json!(4)), not_between),
+    ]
 }
 
 /// What is refused of epochs and of holders who are no tokens.
@@ -201,6 +279,7 @@ fn mixed_cases() -> Vec<Case> {
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = token_cases();
     cases.extend(mixed_cases());
+    cases.extend(sealer_cases());
     cases
 }
 
@@ -283,11 +362,7 @@ fn token_cases() -> Vec<Case> {
             set("/keys", json!([1])),
             "a list has entries that this version of Keyward does not know",
         ),
-        (
-            "sealers-unknown",
-            set("/sealers", json!(["mira"])),
-            "a list has entries that this version of Keyward does not know",
-        ),
+        ("sealers-unknown", set("/sealers", json!(["mira"])), "invalid type: sequence, expected a map"),
         ("no-object", b"[]".to_vec(), "the statement cannot be read"),
         ("name-with-slash", set("/name", json!("../home")), "'../home' is no name"),
         ("time-with-offset", set("/created", json!("2026-11-24T16:00:00+00:00")), "is no time of the form"),
@@ -396,6 +471,39 @@ fn token_cases() -> Vec<Case> {
             "signing-with-no-slot",
             set("/holders/alice/signing/slot", json!("9e")),
             "alice cannot sign with slot 9e",
+        ),
+        (
+            "archive-slot-82-spelled-out",
+            add("/holders/alice", "archive_slot", json!("82")),
+            "the statement is not in canonical form",
+        ),
+        (
+            "custody-slot-83-spelled-out",
+            add("/holders/alice", "custody_slot", json!("83")),
+            "the statement is not in canonical form",
+        ),
+        (
+            "archive-slot-9c",
+            add("/holders/alice", "archive_slot", json!("9c")),
+            "the archive key of alice cannot be in slot 9c",
+        ),
+        (
+            "custody-slot-9d",
+            add("/holders/alice", "custody_slot", json!("9d")),
+            "the custody key of alice cannot be in slot 9d",
+        ),
+        (
+            "custody-in-the-archive-slot",
+            add("/holders/alice", "archive_slot", json!("83")),
+            "the custody key of alice cannot be in slot 83",
+        ),
+        (
+            "signing-in-the-custody-slot",
+            with(|v| {
+                v["holders"]["alice"]["custody_slot"] = json!("84");
+                v["holders"]["alice"]["signing"]["slot"] = json!("84");
+            }),
+            "alice cannot sign with slot 84",
         ),
         // 7
         (

@@ -1,7 +1,7 @@
 //! What a statement may not say, and what it may.
 
 use keyward_age::Suite;
-use keyward_custody::{Draft, Error, Name, Policy, Statement, Thresholds, Verdict};
+use keyward_custody::{Draft, Error, Name, Policy, SlotId, Statement, Thresholds, Verdict};
 use serde_json::{Value, json};
 
 use crate::cases::{base, cases, mixed, set, with};
@@ -100,4 +100,19 @@ fn a_real_vault_refuses_emulated_tokens_when_built() {
     let refused = draft.build().unwrap_err();
     assert!(matches!(&refused, Error::EmulatedToken { holder } if holder.as_str() == "bob"));
     assert_eq!(refused.class(), keyward_custody::Class::Refused);
+}
+
+#[test]
+fn keys_in_other_slots_are_said_and_the_usual_ones_are_not() {
+    let usual = base(Suite::Classic);
+    assert!(!String::from_utf8_lossy(usual.bytes()).contains("_slot\""), "82 and 83 have no member");
+    let mut draft = first(Suite::Classic, &["alice", "bob"]);
+    let mut adopted = token(Suite::Classic, "alice", 11_110_001);
+    (adopted.archive_slot, adopted.custody_slot) = (SlotId(0x9d), SlotId(0x84));
+    adopted.verdict = Verdict::IssuerHeld;
+    draft.add_token(name("alice"), adopted.clone());
+    let statement = draft.build().unwrap();
+    let text = String::from_utf8_lossy(statement.bytes()).into_owned();
+    assert!(text.contains(r#""archive_slot":"9d""#) && text.contains(r#""custody_slot":"84""#), "{text}");
+    assert_eq!(Statement::parse(statement.bytes()).unwrap(), statement);
 }

@@ -67,7 +67,7 @@ fn a_token_from_the_factory() {
     under(&Tokens::default(), |_| {
         let name = reader(0);
         let before = inspect(&name).unwrap();
-        assert_eq!((before.serial, before.factory_pin, before.slots.len()), (SERIAL, Some(true), 0));
+        assert_eq!((before.serial, before.factory_pin, before.slots.len()), (Some(SERIAL), Some(true), 0));
         assert_eq!((before.pin_tries, before.unfinished), (Some((3, 3)), false));
 
         let (mut stages, mut puk) = (Vec::new(), Vec::new());
@@ -376,6 +376,7 @@ fn from_the_factory() -> EnrollOptions {
             management_key: Some(ManagementKey::new(Zeroizing::new([
                 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8,
             ]))),
+            ..CurrentSecrets::default()
         },
         ..options()
     }
@@ -408,6 +409,7 @@ fn older(firmware: &str) {
                 pin: Some(pin()),
                 puk: token.puk.as_ref().map(copy),
                 management_key: None,
+                ..CurrentSecrets::default()
             },
             ..options()
         };

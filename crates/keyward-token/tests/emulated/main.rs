@@ -6,6 +6,7 @@
     reason = "a test that meets the unexpected ends there; clippy excuses only functions marked as tests"
 )]
 
+mod adopting;
 mod attestation;
 mod cold;
 mod enrolment;

@@ -10,16 +10,18 @@ use keyward_custody::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::card_secrets;
 use crate::changing::Changing;
 use crate::cli::{ChangeArgs, HolderAddArgs, HolderCommand, JsonArgs};
 use crate::commands::vault::describe_holder;
-use crate::enrolling::{self, SecretFiles};
+use crate::enrolling::{self, Enrolling, SecretFiles};
 use crate::generations::{Beside, draft_failure};
 use crate::papers;
 use crate::present::With;
 use crate::report::{Failure, Kind, Result, custody_failure};
 use crate::state::State;
 use crate::ui::Ui;
+use crate::which::{self, Which};
 use crate::{files, vault_folder};
 
 const SAFE: &str = "Nothing was changed.";
@@ -83,8 +85,8 @@ fn add(ui: Ui, vault: Option<&Path>, args: &HolderAddArgs) -> Result<()> {
     }
     let mut draft = changing.draft()?;
     let mut beside = Vec::new();
-    let holder = match (args.token, &args.paper, &args.passphrase, &args.recipient) {
-        (Some(serial), ..) => token(ui, &changing, &name, serial, args)?,
+    let holder = match (&args.token, &args.paper, &args.passphrase, &args.recipient) {
+        (Some(which), ..) => token(ui, &changing, &name, which, args)?,
         (None, Some(file), ..) => {
             let of = papers::Of {
                 vault_name: statement.name(),
@@ -107,8 +109,9 @@ fn add(ui: Ui, vault: Option<&Path>, args: &HolderAddArgs) -> Result<()> {
             Holder::Age(Box::new(AgeHolder { recipient }))
         }
         (None, None, None, None) => {
-            return Err(Failure::new(Kind::Usage, format!("What is {name}? {SAFE}"))
-                .hint("Use --token SERIAL, --paper FILE, --passphrase FILE or --recipient RECIPIENT."));
+            return Err(Failure::new(Kind::Usage, format!("What is {name}? {SAFE}")).hint(
+                "Use --token SERIAL (or card), --paper FILE, --passphrase FILE or --recipient RECIPIENT.",
+            ));
         }
     };
     draft.add_holder(name, holder, args.admin).map_err(fail)?;
@@ -122,18 +125,21 @@ fn parenthesised(policy: &str) -> String {
     if policy.contains(" and ") && !policy.contains('(') { format!("({policy})") } else { policy.to_owned() }
 }
 
-fn token(ui: Ui, changing: &Changing, name: &Name, serial: u32, args: &HolderAddArgs) -> Result<Holder> {
+fn token(ui: Ui, changing: &Changing, name: &Name, which: &Which, args: &HolderAddArgs) -> Result<Holder> {
     let statement = changing.vault.statement();
-    let found = enrolling::plugged_in()?;
-    let token = enrolling::with_serial(&found, serial)?;
+    let found = which::plugged_in()?;
+    let token = which.find(&found)?;
+    if token.serial.is_none() {
+        card_secrets::refuse_unfit(name, statement.requirements())?;
+    }
     if !statement.is_test() && enrolling::is_emulated(&token.reader)? {
         let error = keyward_custody::Error::EmulatedToken { holder: name.clone() };
         return Err(custody_failure("The vault", SAFE, error));
     }
     let mut secrets = SecretFiles::create(&args.enrol)?;
     let suite = statement.suite();
-    let fresh =
-        enrolling::enrol(ui, &changing.pins, name.as_str(), &token.reader, suite, &args.enrol, &mut secrets)?;
+    let enrolling = Enrolling { name: name.as_str(), reader: &token.reader, suite, adopt: None };
+    let fresh = enrolling::enrol(ui, &changing.pins, enrolling, &args.enrol, &mut secrets)?;
     Ok(Holder::Token(Box::new(fresh.statement_token(suite)?)))
 }
 

@@ -10,8 +10,9 @@ use keyward_custody::{
 use keyward_token::Found;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::card_secrets;
 use crate::cli::InitArgs;
-use crate::enrolling::{self, Fresh, SecretFiles};
+use crate::enrolling::{self, Enrolling, Fresh, SecretFiles};
 use crate::generations::{self, Beside};
 use crate::papers::{self, Written};
 use crate::pin::Pins;
@@ -22,7 +23,7 @@ use crate::signing::{self, Signer};
 use crate::state::State;
 use crate::ui::{self, Ui};
 use crate::unlock::{Holder, Holders};
-use crate::vault_folder;
+use crate::{sealing_host, vault_folder, which};
 
 const UNCHANGED: &str = "Nothing was changed.";
 /// The tokens are enrolled; the vault does not exist yet.
@@ -53,6 +54,7 @@ pub fn run(ui: Ui, vault: Option<PathBuf>, args: InitArgs) -> Result<()> {
     if resume(ui, &state, &folder, args.allow_emulated)? {
         return Ok(());
     }
+    let host = sealing_host::name(args.sealer.as_deref())?;
     let plan = plan(ui, folder, &args)?;
     let suite = enrolling::suite(args.suite);
     let pins = Pins::find(args.allow_emulated)?;
@@ -62,15 +64,8 @@ pub fn run(ui: Ui, vault: Option<PathBuf>, args: InitArgs) -> Result<()> {
     let mut fresh = Vec::new();
     for (name, found) in &plan.tokens {
         ui.say(format!("  {name}"));
-        fresh.push(enrolling::enrol(
-            ui,
-            &pins,
-            name.as_str(),
-            &found.reader,
-            suite,
-            &args.enrol,
-            &mut secrets,
-        )?);
+        let enrolling = Enrolling { name: name.as_str(), reader: &found.reader, suite, adopt: None };
+        fresh.push(enrolling::enrol(ui, &pins, enrolling, &args.enrol, &mut secrets)?);
     }
     let names: Vec<Name> = plan.tokens.iter().map(|(name, _)| name.clone()).collect();
     let vault_id = plan.vault_id;
@@ -109,12 +104,14 @@ pub fn run(ui: Ui, vault: Option<PathBuf>, args: InitArgs) -> Result<()> {
         let holder = made.paper.holder(suite, true).map_err(fail)?;
         draft.add_holder(made.name.clone(), holder, true).map_err(fail)?;
     }
+    let key = state.make_sealer_key(vault_id, host.as_str())?;
+    draft.add_sealer(host.clone(), key.public(), None).map_err(fail)?;
     let epoch = draft.new_epoch().map_err(fail)?;
     let statement = draft.build().map_err(fail)?;
 
-    let known: Vec<(u32, SecretString)> = fresh
+    let known: Vec<(String, SecretString)> = fresh
         .iter()
-        .map(|token| (token.enrolled.serial, SecretString::from(token.pin.expose_secret().to_owned())))
+        .map(|token| (token.label(), SecretString::from(token.pin.expose_secret().to_owned())))
         .collect();
     let known = Pins::known(known);
     prove(ui, &state, &statement, &fresh, &known, suite)?;
@@ -180,28 +177,32 @@ fn plan(ui: Ui, folder: PathBuf, args: &InitArgs) -> Result<Plan> {
         let error = keyward_custody::Error::SingleHolder { holder, policy: policy.to_string() };
         return Err(parse("--policy", error));
     }
-    let require =
+    let require: Requirements =
         args.require.as_deref().unwrap_or_default().parse().map_err(|error| parse("--require", error))?;
-    let found = enrolling::plugged_in()?;
+    let found = which::plugged_in()?;
     let tokens = if args.tokens.is_empty() {
         ask_tokens(ui, &found)?
     } else {
         let mut tokens = Vec::new();
-        for (name, serial) in &args.tokens {
+        for (name, token) in &args.tokens {
             let name: Name = name.parse().map_err(|error| parse("--token", error))?;
+            let found = token.find(&found)?;
             if tokens
                 .iter()
-                .any(|(other, token): &(Name, Found)| *other == name || token.serial == Some(*serial))
+                .any(|(other, token): &(Name, Found)| *other == name || token.reader == found.reader)
             {
                 return Err(Failure::new(
                     Kind::Usage,
-                    format!("--token {name}={serial}: name or token stands twice. {UNCHANGED}"),
+                    format!("--token {name}={token}: name or token stands twice. {UNCHANGED}"),
                 ));
             }
-            tokens.push((name, enrolling::with_serial(&found, *serial)?.clone()));
+            tokens.push((name, found.clone()));
         }
         tokens
     };
+    for (name, _) in tokens.iter().filter(|(_, token)| token.serial.is_none()) {
+        card_secrets::refuse_unfit(name, &require)?;
+    }
     let papers = plan_papers(ui, &tokens, args)?;
     let vault_id = planned_id(ui, &papers)?;
     if let Some(policy) = &policy {
@@ -257,10 +258,10 @@ fn ask_tokens(ui: Ui, found: &[Found]) -> Result<Vec<(Name, Found)>> {
     let mut tokens: Vec<(Name, Found)> = Vec::new();
     ui.say("Tokens. Two or more are wise: losing one must not lose data.");
     for token in found.iter().filter(|token| !token.busy) {
-        let Some(serial) = token.serial else { continue };
+        let what = which::describe(token);
         let firmware = token.firmware.map_or_else(String::new, |firmware| format!(", firmware {firmware}"));
         loop {
-            let question = format!("Name for YubiKey {serial}{firmware} (empty to leave it out):");
+            let question = format!("Name for {what}{firmware} (empty to leave it out):");
             let answer = ui.ask(&question, "--token NAME=SERIAL")?;
             if answer.is_empty() {
                 break;
@@ -393,11 +394,13 @@ fn prove(
         let recipient = token.archive_recipient(suite)?;
         let holder = Holder {
             name: token.name.clone(),
-            serial: Some(token.enrolled.serial),
+            serial: token.enrolled.serial,
             emulated: token.enrolled.verdict == keyward_token::Verdict::Emulated,
             card_proof: token.enrolled.card_proof,
             archive: recipient.clone(),
+            archive_slot: token.enrolled.archive_slot,
             custody: recipient.clone(),
+            custody_slot: token.enrolled.custody_slot,
             seed_object: token.enrolled.seed_object,
         };
         let holders = Holders {

@@ -4,14 +4,18 @@ use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use keyward_archive::{Archive, ExtractOptions, Overwrite, Printable, Sealed};
+use keyward_archive::{Archive, ExtractOptions, Overwrite, Place, Printable, Sealed};
+use keyward_custody::{KeyFile, Origin, own_key_suffix};
 
-use crate::cli::{OpenArgs, UnlockArgs};
+use crate::cli::{OpenArgs, UnlockArgs, Xattrs};
+use crate::commands::open_many;
 use crate::interrupt::LongStep;
-use crate::report::{Failure, Kind, Result, archive_failure};
+use crate::opening::{Kept, Opener};
+use crate::report::{Failure, Kind, Result, archive_failure, custody_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{opening, vault_folder};
+use crate::vault_folder::{self, Trusted};
+use crate::{origin, places};
 
 const SAFE: &str = "Nothing was written.";
 
@@ -20,6 +24,9 @@ const SAFE: &str = "Nothing was written.";
 /// # Errors
 /// Those of unlocking; an archive that is not verified to its end; a destination that exists.
 pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
+    if args.all || !args.also.is_empty() {
+        return open_many::run(ui, vault, &args);
+    }
     let what = args.archive.display().to_string();
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
     // What is refused anyway is refused before anybody enters a PIN.
@@ -39,41 +46,38 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
     let bar = ui.progress();
     let step = LongStep::begin();
     let done = match (&args.directory, &args.output) {
-        (Some(directory), _) => {
-            let options = ExtractOptions {
-                owners: args.owners,
-                keep_links_out: args.links_out,
-                only: args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
-                ..ExtractOptions::default()
-            };
-            archive.extract(directory, &options, &bar).map(|report| {
-                let tops: Vec<String> = report
-                    .tops
-                    .iter()
-                    .take(3)
-                    .map(|top| format!("{}/{}", directory.display(), Printable(top)))
-                    .collect();
-                let into =
-                    if tops.is_empty() { directory.display().to_string() } else { ui::list(&tops, "and") };
-                let mut lines = vec![format!(
-                    "Opened into {into}: {}, {}. {}",
-                    ui::count(report.entries, "entry", "entries"),
-                    ui::bytes(report.bytes),
-                    if args.paths.is_empty() || !report.indexed {
-                        "Every chunk was verified."
-                    } else {
-                        "Every chunk that was read was verified."
-                    }
-                )];
-                if report.set_id_dropped > 0 {
-                    lines.push(format!(
-                        "{} left off (setuid or setgid).",
-                        ui::count(report.set_id_dropped, "permission was", "permissions were")
-                    ));
+        (Some(directory), _) => archive.extract(directory, &extract_options(&args), &bar).map(|report| {
+            let tops: Vec<String> = report
+                .tops
+                .iter()
+                .take(3)
+                .map(|top| format!("{}/{}", directory.display(), Printable(top)))
+                .collect();
+            let into = if tops.is_empty() { directory.display().to_string() } else { ui::list(&tops, "and") };
+            let mut lines = vec![format!(
+                "Opened into {into}: {}, {}. {}",
+                ui::count(report.entries, "entry", "entries"),
+                ui::bytes(report.bytes),
+                if args.paths.is_empty() || !report.indexed {
+                    "Every chunk was verified."
+                } else {
+                    "Every chunk that was read was verified."
                 }
-                lines
-            })
-        }
+            )];
+            if report.set_id_dropped > 0 {
+                lines.push(format!(
+                    "{} left off (setuid or setgid).",
+                    ui::count(report.set_id_dropped, "permission was", "permissions were")
+                ));
+            }
+            if report.attributes_dropped > 0 {
+                lines.push(format!(
+                    "{} not set: this file system or our rights do not allow it, or nobody of that name is here.",
+                    ui::count(report.attributes_dropped, "attribute was", "attributes were")
+                ));
+            }
+            lines
+        }),
         (None, Some(_)) if to_stdout => {
             if io::stdout().is_terminal() {
                 return Err(Failure::new(
@@ -104,17 +108,86 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: OpenArgs) -> Result<()> {
     Ok(())
 }
 
+/// What is asked of the extraction.
+pub fn extract_options(args: &OpenArgs) -> ExtractOptions {
+    ExtractOptions {
+        owners: args.owners,
+        attributes: Xattrs::attributes(args.xattrs),
+        keep_links_out: args.links_out,
+        only: args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
+        ..ExtractOptions::default()
+    }
+}
+
 /// An archive, unlocked by who is here.
 ///
 /// # Errors
-/// Those of reading its header and of unlocking.
+/// Those of reading its header and of unlocking; one whose receipt does not hold (7).
 pub fn unlocked(ui: Ui, vault: Option<&Path>, path: &Path, args: &UnlockArgs) -> Result<Archive> {
     let sealed = sealed(path)?;
     let state = State::find()?;
     let vault = vault_folder::open_if_named(ui, &state, vault, args.unverified)?;
-    let what = path.display().to_string();
-    let key = opening::file_key(ui, &state, vault.as_ref(), sealed.header(), &what, args)?;
-    Ok(sealed.unlock(key))
+    let opener = Opener::new(ui, &state, vault.as_ref(), args)?;
+    unlock(ui, &state, vault.as_ref(), &opener, args, sealed)
+}
+
+/// Checks where an archive comes from, then unlocks it by who is here.
+///
+/// # Errors
+/// As [`unlocked`].
+pub fn unlock(
+    ui: Ui,
+    state: &State,
+    vault: Option<&Trusted>,
+    opener: &Opener<'_>,
+    args: &UnlockArgs,
+    sealed: Sealed,
+) -> Result<Archive> {
+    let place = places::place(state, sealed.path())?;
+    let origin = match vault {
+        Some(vault) => origin::check(ui, state, vault, &place, &sealed, args.unverified)?,
+        None => None,
+    };
+    let kept = kept(state, vault, args, &place, origin.as_ref())?;
+    let key = opener.file_key(sealed.header(), &place.to_string(), &kept)?;
+    let archive = sealed.unlock(key);
+    Ok(match origin {
+        Some(origin) => archive.expecting(*origin.archive().blake3.as_bytes()),
+        None => archive,
+    })
+}
+
+/// What keeps the archive's key: as its receipt says, or the file that was named.
+fn kept(
+    state: &State,
+    vault: Option<&Trusted>,
+    args: &UnlockArgs,
+    place: &Place,
+    origin: Option<&Origin>,
+) -> Result<Kept> {
+    let facts = origin.map(Origin::archive);
+    let digest = facts.and_then(|facts| facts.own_key);
+    let at = match (&args.key_file, digest) {
+        (Some(file), _) => places::place(state, file)?,
+        (None, Some(digest)) => place.sibling(&own_key_suffix(digest)),
+        (None, None) => {
+            let epoch = facts.and_then(|facts| facts.epoch);
+            return Ok(epoch.map_or(Kept::Unknown, |epoch| Kept::Epoch(epoch.get())));
+        }
+    };
+    let Some(vault) = vault else {
+        return Err(Failure::new(Kind::Usage, format!("--key-file needs a vault. {SAFE}")));
+    };
+    let shown = at.to_string();
+    let bytes = at.read_small(KeyFile::MAX_LEN).map_err(|error| archive_failure(&shown, SAFE, error))?;
+    let file = vault.verified().own_key_file(&bytes).map_err(|error| custody_failure(&shown, SAFE, error))?;
+    if digest.is_some_and(|digest| digest != file.digest()) {
+        return Err(Failure::new(
+            Kind::NotVerified,
+            format!("{shown} is not the key file that the receipt of {place} names. {SAFE}"),
+        ));
+    }
+    Ok(Kept::Own(Box::new(file)))
 }
 
 /// Reads an archive's header.
@@ -129,12 +202,20 @@ pub fn sealed(path: &Path) -> Result<Sealed> {
         )
         .hint("Name the sealed file."));
     }
-    Sealed::open(path).map_err(|error| {
-        let failure = archive_failure(&path.display().to_string(), SAFE, error);
-        if is_armored(path) {
+    sealed_at(&places::place(&State::find()?, path)?)
+}
+
+/// Reads the header of an archive at a place.
+///
+/// # Errors
+/// As [`sealed`].
+pub fn sealed_at(place: &Place) -> Result<Sealed> {
+    Sealed::open(place).map_err(|error| {
+        let failure = archive_failure(&place.to_string(), SAFE, error);
+        if place.path().is_some_and(is_armored) {
             return failure
                 .fact("It is an age file in ASCII armor, whose chunks cannot be found without reading all of it.")
-                .hint(format!("Take the armor off: grep -v -e ----- {} | base64 -d >FILE", path.display()));
+                .hint(format!("Take the armor off: grep -v -e ----- {place} | base64 -d >FILE"));
         }
         failure
     })

@@ -5,15 +5,17 @@ use std::io;
 use std::path::Path;
 use std::thread;
 
-use keyward_archive::{Overwrite, SealOptions, seal_stream};
+use keyward_archive::{Overwrite, SealOptions, prepare_stream};
 
 use crate::cli::ResealArgs;
-use crate::commands::open::sealed;
+use crate::commands::open::{sealed_at, unlock};
 use crate::interrupt::LongStep;
+use crate::opening::Opener;
+use crate::receipts::{self, Scribe};
 use crate::report::{Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{attested, opening, vault_folder};
+use crate::{attested, places, vault_folder};
 
 const SAFE: &str = "The archive is as it was.";
 
@@ -26,11 +28,19 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
     let vault = vault_folder::open_trusted(ui, &state, vault)?;
     vault.check_expiry_for_sealing(ui)?;
     attested::check_all(vault.verified())?;
+    let opener = Opener::new(ui, &state, Some(&vault), &args.unlock)?;
+    let scribe = Scribe::find(ui, &state, &vault)?;
     for path in &args.archives {
         let what = path.display().to_string();
-        let sealed = sealed(path)?;
-        let key = opening::file_key(ui, &state, Some(&vault), sealed.header(), &what, &args.unlock)?;
-        let archive = sealed.unlock(key);
+        let place = places::place(&state, path)?;
+        if scribe.is_none() {
+            receipts::allow_none(ui, &vault, &place)?;
+        }
+        let series = match &args.series {
+            Some(name) => receipts::series(name)?,
+            None => receipts::series_at(&place)?,
+        };
+        let archive = unlock(ui, &state, Some(&vault), &opener, &args.unlock, sealed_at(&place)?)?;
         let options = SealOptions { overwrite: Overwrite::Replace, ..SealOptions::default() };
         let bar = ui.progress();
         let step = LongStep::begin();
@@ -46,13 +56,25 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
                 copied
             });
             let mut checked = Checked { plain, copy: Some(copy) };
-            seal_stream(&mut checked, &vault.recipients(), path, &options, &bar)
+            prepare_stream(&mut checked, &vault.recipients(), &place, &options, &bar)
         });
         drop(step);
         bar.finish();
-        let report = resealed.map_err(fail)?;
+        let prepared = resealed.map_err(fail)?;
+        let report = prepared.report().clone();
+        let publish = || prepared.publish().map(drop).map_err(fail);
+        let receipt = match &scribe {
+            Some(scribe) => {
+                let facts = receipts::sealed(&vault, &place, &report);
+                format!(", {}", scribe.publish(&series, &place, facts, publish)?)
+            }
+            None => {
+                publish()?;
+                String::new()
+            }
+        };
         ui.say(format!(
-            "Resealed: {what}, {}, for {}.",
+            "Resealed: {what}, {}, for {}{receipt}.",
             ui::bytes(report.sealed),
             ui::list(&vault.sealed_to(), "and")
         ));

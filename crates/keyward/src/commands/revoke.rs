@@ -51,6 +51,9 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: RevokeArgs) -> Result<()> {
             ui::count(removed.thresholds.root.into(), "signature", "signatures")
         ));
     }
+    let hosts = changing.vault.verified().sealers().iter();
+    let hosts = hosts.filter(|(_, sealer)| sealer.removed().is_none() && sealer.by() == Some(&name));
+    let hosts: Vec<String> = hosts.map(|(host, _)| host.to_string()).collect();
     changing.carry_out(&draft, Vec::new())?;
     if removed.holder {
         let still = if was_direct {
@@ -67,6 +70,11 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: RevokeArgs) -> Result<()> {
         if args.stolen {
             ui.say("If the PIN may be known, treat what those archives hold as read.");
         }
+    }
+    for host in hosts {
+        ui.say(format!(
+            "{name} controls host {host}, whose receipts still count. Take it out with: keyward sealer remove {host}"
+        ));
     }
     Ok(())
 }

@@ -3,14 +3,19 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use keyward_archive::{Noticed, Overwrite, Printable, SealOptions, SealReport, seal_stream, seal_tree};
+use keyward_age::Recipient;
+use keyward_archive::{
+    Filter, Noticed, Overwrite, Printable, SealOptions, SealReport, prepare_stream, prepare_tree,
+};
+use keyward_custody::{Series, own_key_suffix};
 
-use crate::cli::SealArgs;
+use crate::cli::{SealArgs, TreeArgs, Xattrs};
 use crate::interrupt::LongStep;
-use crate::report::{Failure, Kind, Result, archive_failure};
+use crate::receipts::{self, Given, Scribe};
+use crate::report::{Failure, Kind, Result, archive_failure, custody_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
-use crate::{attested, vault_folder};
+use crate::{attested, places, vault_folder};
 
 const SAFE: &str = "Nothing was written.";
 /// Notices that are shown one by one.
@@ -25,9 +30,18 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     let vault = vault_folder::open_trusted(ui, &state, vault)?;
     vault.check_expiry_for_sealing(ui)?;
     attested::check_all(vault.verified())?;
-    let recipients = vault.recipients();
+    let own = match args.own_key {
+        true => Some(vault.verified().own_key().map_err(|error| custody_failure("--own-key", SAFE, error))?),
+        false => None,
+    };
+    let sealed_to = own.as_ref().map_or_else(|| vault.verified().recipients(), |own| own.recipients.clone());
+    let (names, recipients): (Vec<String>, Vec<Recipient>) =
+        sealed_to.into_iter().map(|(to, recipient)| (to.to_string(), recipient)).unzip();
     let options = SealOptions {
         level: args.level,
+        filter: filter(&args.tree)?,
+        attributes: Xattrs::attributes(args.tree.xattrs),
+        pad: args.tree.pad,
         overwrite: if args.force { Overwrite::Replace } else { Overwrite::Refuse },
         ..SealOptions::default()
     };
@@ -42,6 +56,26 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     if from_stdin && io::stdin().is_terminal() {
         return Err(Failure::new(Kind::Usage, "Standard input is a terminal; there is nothing to seal."));
     }
+    let destination = places::place(&state, &args.output)?;
+    let destination = if args.resume { destination.spooled(args.spool.as_deref()) } else { destination };
+    let scribe = Scribe::find(ui, &state, &vault)?;
+    if args.resume
+        && let Some(resumed) = places::resume(ui, &destination, &args)?
+    {
+        let given = scribe.map(|scribe| scribe.finish(&destination, &resumed.note)).transpose()?;
+        if let Some(given) = &given {
+            ui.say(format!("Its receipt is {given}."));
+        }
+        if args.json.json {
+            let line = serde_json::json!({
+                "archive": args.output.to_string_lossy(), "sealed_bytes": resumed.size, "resumed": true,
+                "receipt": given.as_ref().map(receipt_json),
+            });
+            writeln!(io::stdout(), "{line}")
+                .map_err(|e| Failure::io("Writing to", Path::new("standard output"), &e))?;
+        }
+        return Ok(());
+    }
     let shown = match args.sources.as_slice() {
         _ if from_stdin => "standard input".to_owned(),
         [one] => one.display().to_string(),
@@ -49,40 +83,126 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     };
     ui.say(format!(
         "Sealing {shown} for {} of vault `{}` (generation {}).",
-        ui::list(&vault.sealed_to(), "and"),
+        ui::list(&names, "and"),
         vault.name(),
         vault.generation()
     ));
+    let series = series(&args, from_stdin)?;
+    if scribe.is_none() {
+        receipts::allow_none(ui, &vault, &destination)?;
+        if own.is_some() {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!(
+                    "This host is no sealer, and it is the receipt that names an archive's own key. {SAFE}"
+                ),
+            )
+            .hint("keyward sealer key shows how it becomes one."));
+        }
+    }
+    if let Some(own) = &own {
+        // Before the archive: one without its key file would open for nobody.
+        if options.overwrite == Overwrite::Refuse
+            && destination.exists().map_err(|error| archive_failure(&shown, SAFE, error))?
+        {
+            let path = args.output.clone();
+            return Err(archive_failure(&shown, SAFE, keyward_archive::Error::Exists { path }));
+        }
+        let at = destination.sibling(&own_key_suffix(own.file.digest()));
+        at.create_small(own.file.bytes()).map_err(|error| archive_failure(&at.to_string(), SAFE, error))?;
+    }
     let bar = ui.progress();
     let step = LongStep::begin();
-    let sealed = if from_stdin {
-        seal_stream(&mut io::stdin().lock(), &recipients, &args.output, &options, &bar)
+    let fail = |error| {
+        let store = matches!(error, keyward_archive::Error::Store { .. });
+        let interrupted = matches!(error, keyward_archive::Error::Interrupted);
+        let failure = archive_failure(&shown, SAFE, error);
+        if store || interrupted { places::interrupted(failure, &destination, &args, store) } else { failure }
+    };
+    let prepared = if from_stdin {
+        prepare_stream(&mut io::stdin().lock(), &recipients, &destination, &options, &bar)
     } else {
-        seal_tree(&args.sources, &recipients, &args.output, &options, &bar)
+        prepare_tree(&args.sources, &recipients, &destination, &options, &bar)
     };
     drop(step);
     bar.finish();
-    let report = sealed.map_err(|error| archive_failure(&shown, SAFE, error))?;
+    let prepared = prepared.map_err(fail)?;
+    let report = prepared.report().clone();
+    let mut facts = receipts::sealed(&vault, &destination, &report);
+    if let Some(own) = &own {
+        (facts.epoch, facts.own_key) = (None, Some(own.file.digest()));
+    }
+    prepared.note(&receipts::noted(&series, &facts)).map_err(fail)?;
+    let publish = || prepared.publish().map(drop).map_err(fail);
+    let given = match &scribe {
+        Some(scribe) => Some(scribe.publish(&series, &destination, facts, publish)?),
+        None => {
+            publish()?;
+            None
+        }
+    };
     notices(ui, &report);
+    if report.excluded > 0 {
+        ui.say(format!("Left out, as asked: {}.", ui::count(report.excluded, "name", "names")));
+    }
     let what = match report.entries {
         0 => ui::bytes(report.bytes),
         entries => format!("{}, {}", ui::count(entries, "entry", "entries"), ui::bytes(report.bytes)),
     };
-    ui.say(format!("Sealed: {}, {} from {what}.", args.output.display(), ui::bytes(report.sealed)));
+    let receipt =
+        given.as_ref().map_or_else(|| ", without a receipt".to_owned(), |given| format!(", {given}"));
+    ui.say(format!("Sealed: {destination}, {} from {what}{receipt}.", ui::bytes(report.sealed)));
     if args.json.json {
         let line = serde_json::json!({
             "archive": args.output.to_string_lossy(),
             "entries": report.entries,
             "bytes": report.bytes,
+            "excluded": report.excluded,
             "sealed_bytes": report.sealed,
             "vault": vault.id(),
             "generation": vault.generation(),
+            "receipt": given.as_ref().map(receipt_json),
             "notices": report.notices.len() as u64 + report.more_notices,
         });
         writeln!(io::stdout(), "{line}")
             .map_err(|e| Failure::io("Writing to", Path::new("standard output"), &e))?;
     }
     Ok(())
+}
+
+fn receipt_json(given: &Given) -> serde_json::Value {
+    serde_json::json!({
+        "sealer": given.sealer.as_str(),
+        "series": given.series.as_str(),
+        "sequence": given.sequence.number(),
+    })
+}
+
+/// What is left out. Patterns given on the command line come after those of files, so they win.
+fn filter(args: &TreeArgs) -> Result<Filter> {
+    let mut files = Vec::new();
+    for path in &args.exclude_from {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::io("Reading", path, &error))?;
+        files.push(text);
+    }
+    let patterns = files.iter().flat_map(|text| text.lines()).chain(args.exclude.iter().map(String::as_str));
+    let mut filter = Filter::new(patterns).map_err(|error| archive_failure("", SAFE, error))?;
+    filter.ignore_files = args.ignore_files;
+    filter.caches = args.exclude_caches;
+    filter.one_file_system = args.one_file_system;
+    Ok(filter)
+}
+
+/// The series that was asked for, or that of the first source.
+fn series(args: &SealArgs, from_stdin: bool) -> Result<Series> {
+    if let Some(name) = &args.series {
+        return receipts::series(name);
+    }
+    let source = args.sources.first().filter(|_| !from_stdin);
+    // `.` and `..` have a name when they are looked up.
+    let resolved = source.and_then(|source| source.canonicalize().ok());
+    let name = source.and_then(|source| source.file_name()).or(resolved.as_deref().and_then(Path::file_name));
+    Ok(Series::of_source(&name.map_or("stdin".into(), |name| name.to_string_lossy())))
 }
 
 fn notices(ui: Ui, report: &SealReport) {
@@ -95,6 +215,15 @@ fn notices(ui: Ui, report: &SealReport) {
             Noticed::Special(kind) => format!("{path} is a {kind}; it is not in the archive."),
             Noticed::LinkOut => {
                 format!("{path} is a link that leads out of the tree; opening it needs --links-out.")
+            }
+            Noticed::Elsewhere => {
+                format!("{path} is on another file system; what is in it is not in the archive.")
+            }
+            Noticed::IgnoreFile => {
+                format!("{path} has a line that is no pattern, or cannot be read; its other lines count.")
+            }
+            Noticed::Attributes => {
+                format!("{path} has more extended attributes than fit; some are not in the archive.")
             }
             _ => format!("{path} is not in the archive as it was."),
         });

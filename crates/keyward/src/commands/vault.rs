@@ -13,6 +13,7 @@ use crate::changing::Changing;
 use crate::cli::{
     ChangeArgs, ExpireArgs, JsonArgs, PolicyArgs, ShowArgs, TrustArgs, VaultCommand, WhatifArgs,
 };
+use crate::commands::sealer;
 use crate::generations;
 use crate::report::{Failure, Kind, Result, custody_failure};
 use crate::state::State;
@@ -86,6 +87,12 @@ fn show(vault: &Trusted, args: &ShowArgs) -> Result<()> {
     text.push_str("Holders\n");
     for (name, holder) in vault.verified().holders() {
         text.push_str(&format!("  {:<11} {}\n", name.as_str(), describe_holder(holder)));
+    }
+    if !vault.verified().sealers().is_empty() {
+        text.push_str("Sealers\n");
+    }
+    for (name, sealer) in vault.verified().sealers() {
+        text.push_str(&format!("  {:<11} {}\n", name.as_str(), sealer::describe(sealer)));
     }
     data(&text)
 }

@@ -1,6 +1,6 @@
-//! Where archives and opened files live: today a local folder. A result is written under a
-//! temporary name beside its final one, and gets the final name in one step when it is complete;
-//! an existing file keeps its name unless the caller overwrites it.
+//! Files in local folders. A result is written under a temporary name beside its final one, and gets
+//! the final name in one step when it is complete; an existing file keeps its name unless the caller
+//! overwrites it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,20 +10,8 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
+use super::{Overwrite, TEMPORARY_PREFIX};
 use crate::error::Error;
-
-/// Temporary names begin so; what a killed run leaves behind is recognised by it.
-pub const TEMPORARY_PREFIX: &str = ".keyward-";
-
-/// Whether the result may take the place of an existing file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overwrite {
-    /// An existing file is kept, and the work fails.
-    #[default]
-    Refuse,
-    /// An existing file is replaced in one step, once the new one is complete.
-    Replace,
-}
 
 /// A file in the making. Dropped without [`publish`](Self::publish), it is gone.
 pub(crate) struct Pending {
@@ -55,9 +43,10 @@ impl Pending {
         Ok(Self { temporary, path: path.to_path_buf(), overwrite })
     }
 
-    /// A second handle to write through.
-    pub(crate) fn writer(&self) -> Result<File, Error> {
-        self.temporary.as_file().try_clone().map_err(|error| Error::io(&self.path, error))
+    /// A second handle to write through; it names the file in what goes wrong.
+    pub(crate) fn writer(&self) -> Result<Named<File>, Error> {
+        let inner = self.temporary.as_file().try_clone().map_err(|error| Error::io(&self.path, error))?;
+        Ok(Named { inner, path: self.path.clone() })
     }
 
     /// Device and inode, by which a walk over the same folder knows the file.
@@ -97,6 +86,56 @@ fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
+}
+
+/// Reads a file of at most `most` bytes.
+pub(super) fn read_small(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
+    let file = Local::open(path)?;
+    let mut bytes = Vec::new();
+    let mut limited = file.from(0).take(most as u64 + 1);
+    limited.read_to_end(&mut bytes).map_err(|error| Error::io(path, error))?;
+    if bytes.len() > most { Err(Error::TooLarge { path: path.to_path_buf(), most }) } else { Ok(bytes) }
+}
+
+/// Writes a whole file in one step.
+pub(super) fn write_small(path: &Path, bytes: &[u8], overwrite: Overwrite) -> Result<(), Error> {
+    let pending = Pending::create(path, overwrite)?;
+    pending.writer()?.write_all(bytes).map_err(|error| Error::io(path, error))?;
+    pending.publish().map(drop)
+}
+
+/// The files below `path`, or that file itself, with their sizes. Links are not followed, and
+/// temporary files are left out.
+pub(super) fn list(path: &Path) -> Result<Vec<(PathBuf, u64)>, Error> {
+    let mut found = Vec::new();
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::Missing { path: path.to_path_buf() },
+        _ => Error::io(path, error),
+    })?;
+    if !metadata.is_dir() {
+        return Ok(vec![(path.to_path_buf(), metadata.len())]);
+    }
+    let mut folders = vec![path.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))? {
+            let entry = entry.map_err(|error| Error::io(&folder, error))?;
+            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+                continue;
+            }
+            let metadata = match entry.metadata() {
+                // Gone between the two looks.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata.map_err(|error| Error::io(entry.path(), error))?,
+            };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else if metadata.is_file() {
+                found.push((entry.path(), metadata.len()));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// An archive in a local file, read at any offset; handles share nothing but the file.

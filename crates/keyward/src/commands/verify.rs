@@ -1,0 +1,215 @@
+//! `keyward verify`: whether archives are what certified hosts made, and whether all of them are there. No token is needed.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use keyward_archive::{Place, Sealed};
+use keyward_custody::{
+    Audit, AuditLine, Auditor, Blake3, Digest, FoundArchive, FoundReceipt, Freshness, RECEIPT_SUFFIX,
+    SignedReceipt,
+};
+
+use crate::cli::VerifyArgs;
+use crate::interrupt::LongStep;
+use crate::receipts::{Scribe, address, folder};
+use crate::report::{Failure, Kind, Result, archive_failure};
+use crate::state::State;
+use crate::ui::{self, Bar, Ui, printable};
+use crate::vault_folder::{self, now};
+use crate::{origin, places};
+
+const SAFE: &str = "Nothing was changed.";
+const SUFFIX: &str = ".age";
+
+/// Verifies.
+///
+/// # Errors
+/// Not verified (7) if anything is wrong; those of the places.
+pub fn run(ui: Ui, vault: Option<&Path>, args: &VerifyArgs) -> Result<()> {
+    let state = State::find()?;
+    let vault = vault_folder::open_trusted(ui, &state, vault)?;
+    if let Some(scribe) = Scribe::find(ui, &state, &vault)? {
+        scribe.settle_all()?;
+    }
+    let id = vault.statement().vault_id();
+    let places =
+        args.places.iter().map(|path| places::place(&state, path)).collect::<Result<Vec<Place>>>()?;
+    let bar = args.deep.then(|| ui.progress());
+    let step = LongStep::begin();
+    let found = look(&places, bar.as_ref());
+    drop(step);
+    if let Some(bar) = &bar {
+        bar.finish();
+    }
+    let found = found?;
+    let freshness = match args.max_age {
+        Some(days) => Some(Freshness { now: now()?, days }),
+        None => None,
+    };
+    let heads = state.heads(id)?;
+    let audit = found.audit(&Auditor::new(vault.verified(), &heads), freshness);
+    print(&found, &audit, args.json.json)?;
+    // What counts is remembered, whatever else is wrong.
+    state.remember(&audit.heads)?;
+
+    if audit.lines.is_empty() {
+        let what = args.places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>();
+        let what = ui::list(&what, "and");
+        return Err(Failure::new(Kind::NotFound, format!("There is neither archive nor receipt in {what}.")));
+    }
+    let wrong = audit.lines.iter().filter(|line| !line.finding.is_fine()).count() as u64;
+    let archives = ui::count(found.archives.len() as u64, "archive", "archives");
+    if wrong > 0 {
+        let things = if wrong == 1 { "1 thing is".to_owned() } else { format!("{wrong} things are") };
+        return Err(Failure::new(Kind::NotVerified, format!("{archives} looked at; {things} wrong. {SAFE}"))
+            .hint("What should be there and was deleted on purpose: keyward receipt retire --missing."));
+    }
+    let deep = if args.deep { ", to the last byte" } else { "" };
+    ui.say(format!("{archives}: all are what their receipts say{deep}."));
+    Ok(())
+}
+
+/// What was found in some places.
+pub struct Found {
+    folders: Vec<String>,
+    archives: Vec<FoundArchive>,
+    receipts: Vec<FoundReceipt>,
+    /// Archives that were named one by one: whether others of their series are there is not asked.
+    alone: Vec<(FoundArchive, Option<Vec<u8>>)>,
+    /// How the command line named what has this address.
+    shown: BTreeMap<String, String>,
+}
+
+/// Looks at places: folders at any depth, or single archives. With a bar every archive is read to its end.
+///
+/// # Errors
+/// A place that is not there; those of reading.
+pub fn look(places: &[Place], deep: Option<&Bar>) -> Result<Found> {
+    let mut found = Found {
+        folders: Vec::new(),
+        archives: Vec::new(),
+        receipts: Vec::new(),
+        alone: Vec::new(),
+        shown: BTreeMap::new(),
+    };
+    for place in places {
+        let listed = place.list().map_err(|error| archive_failure(&place.to_string(), SAFE, error))?;
+        if let [one] = listed.as_slice()
+            && address(&one.place) == address(place)
+            && !address(place).ends_with(RECEIPT_SUFFIX)
+        {
+            let receipt = origin::read_receipt(place)?;
+            found.shown.insert(address(place), place.to_string());
+            let archive = archive(place, one.size, true, deep)?;
+            found.alone.extend(archive.map(|archive| (archive, receipt)));
+            continue;
+        }
+        found.folders.push(address(place));
+        for one in &listed {
+            found.shown.insert(address(&one.place), one.place.to_string());
+        }
+        let receipts: Vec<&Place> = listed
+            .iter()
+            .map(|one| &one.place)
+            .filter(|place| address(place).ends_with(RECEIPT_SUFFIX))
+            .collect();
+        for at in &receipts {
+            let bytes = match at.read_small(SignedReceipt::MAX_LEN) {
+                Ok(bytes) => bytes,
+                // No receipt is so large; what is none is found to be forged.
+                Err(keyward_archive::Error::TooLarge { .. }) => Vec::new(),
+                Err(error) => return Err(archive_failure(&at.to_string(), SAFE, error)),
+            };
+            found.receipts.push(FoundReceipt { path: address(at), bytes });
+        }
+        for one in listed.iter().filter(|one| !address(&one.place).ends_with(RECEIPT_SUFFIX)) {
+            let at = address(&one.place);
+            let has_receipt =
+                receipts.iter().any(|receipt| address(receipt) == format!("{at}{RECEIPT_SUFFIX}"));
+            let is_one = has_receipt || at.ends_with(SUFFIX);
+            found.archives.extend(archive(&one.place, one.size, is_one, deep)?);
+        }
+    }
+    Ok(found)
+}
+
+/// An archive, or nothing for a file that is none. One that has the name or the receipt of an archive is judged as one,
+/// whatever it holds now.
+fn archive(place: &Place, size: u64, is_one: bool, deep: Option<&Bar>) -> Result<Option<FoundArchive>> {
+    let fail = |error| archive_failure(&place.to_string(), SAFE, error);
+    let sealed = match Sealed::open(place) {
+        Ok(sealed) => sealed,
+        Err(keyward_archive::Error::NotAnArchive { .. } | keyward_archive::Error::Age(_)) => {
+            let header = Digest::of(b"");
+            let path = address(place);
+            return Ok(is_one.then_some(FoundArchive { path, header, size, blake3: None }));
+        }
+        Err(error) => return Err(fail(error)),
+    };
+    let mut found = origin::found(place, &sealed);
+    if let Some(bar) = deep {
+        found.blake3 = Some(Blake3::from_bytes(sealed.digest(bar).map_err(fail)?));
+    }
+    Ok(Some(found))
+}
+
+impl Found {
+    /// Judges all of it.
+    pub fn audit(&self, auditor: &Auditor<'_>, freshness: Option<Freshness>) -> Audit {
+        let mut audit = auditor.all(&self.folders, &self.archives, &self.receipts, freshness);
+        for (found, receipt) in &self.alone {
+            let judged = auditor.archive(found, receipt.as_deref());
+            if let Ok(origin) = &judged {
+                audit.heads.see(origin.receipt(), folder(&found.path));
+            }
+            let line = AuditLine {
+                subject: found.path.clone(),
+                receipt: judged.as_ref().ok().map(|origin| {
+                    let receipt = origin.receipt();
+                    (receipt.sealer().clone(), receipt.series().clone(), receipt.sequence())
+                }),
+                finding: judged.map_or_else(|finding| finding, |origin| origin.finding().clone()),
+            };
+            audit.lines.push(line);
+        }
+        audit
+    }
+}
+
+fn print(found: &Found, audit: &Audit, json: bool) -> Result<()> {
+    let mut text = String::new();
+    for line in &audit.lines {
+        let subject = found.shown.get(&line.subject).unwrap_or(&line.subject);
+        if json {
+            let (sealer, series, sequence) = match &line.receipt {
+                Some((sealer, series, sequence)) => {
+                    (Some(sealer.as_str()), Some(series.as_str()), Some(sequence.number()))
+                }
+                None => (None, None, None),
+            };
+            let line = serde_json::json!({
+                "subject": subject,
+                "finding": line.finding.word(),
+                "fine": line.finding.is_fine(),
+                "message": line.finding.to_string(),
+                "sealer": sealer,
+                "series": series,
+                "sequence": sequence,
+            });
+            text.push_str(&format!("{line}\n"));
+            continue;
+        }
+        let receipt = match &line.receipt {
+            Some((sealer, series, sequence)) if line.finding.is_fine() => {
+                format!(", receipt {sequence} of series {series} by {sealer}")
+            }
+            _ => String::new(),
+        };
+        text.push_str(&format!("{}: {}{receipt}\n", printable(subject), line.finding));
+    }
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|e| Failure::io("Writing to", Path::new("standard output"), &e)),
+    }
+}

@@ -1,0 +1,129 @@
+//! Archives with a key of their own: what opening one exposes is that one.
+
+use keyward_tests::{Sandbox, read_trace};
+
+const CUSTODY: u8 = 0x83;
+
+/// A vault that two of three open together, with an archive that has its own key and one that has not.
+fn with_archives() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for (file, serial) in
+        [("alice.token", 11_110_001), ("bob.token", 11_110_002), ("carol.token", 11_110_003)]
+    {
+        sandbox.new_token(file, serial);
+    }
+    sandbox
+        .emulator()
+        .token("alice.token")
+        .token("bob.token")
+        .token("carol.token")
+        .keyward([
+            "init",
+            "--allow-emulated",
+            "--yes",
+            "--token",
+            "alice=11110001",
+            "--token",
+            "bob=11110002",
+        ])
+        .args(["--token", "carol=11110003", "--policy", "2 of (alice, bob, carol)"])
+        .go()
+        .success();
+    sandbox.write("note", "about one\n");
+    sandbox.keyward(["seal", "note", "-o", "own.age", "--own-key"]).go().success().stderr_has("its own key");
+    sandbox.keyward(["seal", "note", "-o", "epoch.age"]).go().success().stderr_has("epoch 1");
+    sandbox
+}
+
+fn key_file(sandbox: &Sandbox) -> String {
+    let names = sandbox.names(".");
+    let mut found = names.into_iter().filter(|name| name.starts_with("own.age.key-"));
+    let name = found.next().expect("a key file beside the archive");
+    assert!(found.next().is_none());
+    name
+}
+
+#[test]
+fn two_of_three_open_it_and_the_epoch_stays_closed() {
+    let sandbox = with_archives();
+    let trace = sandbox.path("trace");
+    // Those whose tokens are here need not be named: nothing else opens.
+    sandbox
+        .emulator()
+        .token("alice.token")
+        .token("carol.token")
+        .trace(trace.clone())
+        .keyward(["open", "own.age", "-o", "-"])
+        .go()
+        .success()
+        .stdout_is("about one\n")
+        .stderr_lacks("epoch");
+    let shares =
+        read_trace(&trace).iter().filter(|e| e.instruction == 0x87 && e.parameters.1 == CUSTODY).count();
+    assert_eq!(shares, 2, "two shares, and no other use of a custody key");
+    // The other one waits for the explicit request.
+    let both = || sandbox.emulator().token("alice.token").token("bob.token");
+    both().keyward(["open", "epoch.age", "-o", "-"]).go().code(8).calm_error();
+    both()
+        .keyward(["open", "epoch.age", "-o", "-", "--through-epoch"])
+        .go()
+        .success()
+        .stdout_is("about one\n");
+    sandbox.emulator().token("bob.token").keyward(["open", "own.age", "-o", "-"]).go().code(8).calm_error();
+    sandbox.keyward(["verify", "own.age"]).go().success();
+}
+
+#[test]
+fn another_key_file_is_refused_by_name() {
+    let sandbox = with_archives();
+    let file = key_file(&sandbox);
+    let good = sandbox.read(&file);
+    let open = |arguments: &[&str]| {
+        sandbox
+            .emulator()
+            .token("alice.token")
+            .token("bob.token")
+            .keyward(["open", "own.age", "-o", "-"])
+            .args(arguments)
+            .go()
+    };
+    let epoch = std::fs::read(sandbox.path("vault/keys/epoch-1.g1.json")).unwrap();
+    sandbox.write(&file, &epoch);
+    open(&[]).code(7).calm_error().no_stdout();
+    sandbox.keyward(["seal", "note", "-o", "other.age", "--own-key"]).go().success();
+    let other = sandbox.names(".").into_iter().find(|name| name.starts_with("other.age.key-")).unwrap();
+    sandbox.write(&file, sandbox.read(other));
+    open(&[])
+        .code(7)
+        .calm_error()
+        .no_stdout()
+        .stderr_has("is not the key file that the receipt of own.age names");
+    std::fs::remove_file(sandbox.path(&file)).unwrap();
+    open(&[]).code(3).calm_error().no_stdout();
+
+    // Without a receipt the file is named.
+    sandbox.write("kept.json", &good);
+    std::fs::remove_file(sandbox.path("own.age.receipt")).unwrap();
+    open(&[]).code(7).calm_error();
+    open(&["--unverified", "--key-file", "kept.json"]).success().stdout_is("about one\n");
+}
+
+#[test]
+fn a_host_that_is_no_sealer_makes_none() {
+    let sandbox = with_archives();
+    let elsewhere = sandbox.path("elsewhere");
+    let words = sandbox.keyward(["vault", "show", "--fingerprint"]).go().success().stdout_text();
+    sandbox
+        .keyward(["vault", "trust", "--allow-emulated", "--fingerprint", words.trim()])
+        .env("KEYWARD_HOME", &elsewhere)
+        .go()
+        .success();
+    sandbox
+        .keyward(["seal", "note", "-o", "there.age", "--own-key"])
+        .env("KEYWARD_HOME", &elsewhere)
+        .go()
+        .code(9)
+        .calm_error()
+        .stderr_has("no sealer");
+    assert!(sandbox.names(".").iter().all(|name| !name.starts_with("there.age")));
+}
