@@ -5,6 +5,8 @@ mod age_plugin_yubikey;
 mod ci_examples;
 mod emulator;
 mod pcsc;
+mod pkcs11;
+mod pyscard;
 mod speed;
 mod traces;
 mod ykman_suite;
