@@ -43,9 +43,6 @@ fn at(pcscd: &Pcscd, run: Run) -> Run {
     run.env("PCSCLITE_CSOCK_NAME", pcscd.socket())
 }
 
-/// The first slot of vsmartcard's driver.
-const SLOT: &str = "Virtual PCD 00 00";
-
 #[test]
 fn a_system_pcscd_gives_the_same_and_its_programs_find_the_token() {
     if !campaign_is_long() {
@@ -53,22 +50,18 @@ fn a_system_pcscd_gives_the_same_and_its_programs_find_the_token() {
         let sandbox = factory_token();
         let pcscd = Pcscd::start(&sandbox);
         let _token = pcscd.plug_in(&sandbox, "alice.token");
-        pcscd.wait_for("Card inserted into");
-        at(&pcscd, sandbox.run("yubico-piv-tool"))
-            .args(["-r", SLOT, "-a", "version"])
-            .go()
-            .success()
-            .stdout_has("5.7.1");
+        pcscd.wait_for("Card ATR");
+        at(&pcscd, sandbox.run("yubico-piv-tool")).args(["-a", "version"]).go().success().stdout_has("5.7.1");
         return;
     }
     let sandbox = factory_token();
     let pcscd = Pcscd::start(&sandbox);
     let token = pcscd.plug_in(&sandbox, "alice.token");
-    pcscd.wait_for("Card inserted into");
+    pcscd.wait_for("Card ATR");
     at(&pcscd, sandbox.run(python())).arg(rules()).go().success().stdout_is(what_they_give());
 
     let ykman = |arguments: &[&str]| {
-        at(&pcscd, sandbox.run(peer(Peer::Ykman))).args(["--reader", SLOT, "piv"]).args(arguments).go()
+        at(&pcscd, sandbox.run(peer(Peer::Ykman))).args(["--device", "11110001", "piv"]).args(arguments).go()
     };
     ykman(&["info"]).success().stdout_has("PIV version:              5.7.1");
     let key = "010203040506070801020304050607080102030405060708";
@@ -90,7 +83,7 @@ fn a_system_pcscd_gives_the_same_and_its_programs_find_the_token() {
     pcscd.wait_for("Card Removed From");
     ykman(&["info"]).failure();
     ctl(&["insert", "11110001"]);
-    pcscd.wait_for("Card inserted into");
+    pcscd.wait_for("Card ATR");
     ykman(&["info"]).success().stdout_has("CN=alice");
     drop(token);
     pcscd.wait_for("Card Removed From");

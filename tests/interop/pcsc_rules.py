@@ -133,8 +133,6 @@ say("a disposition there is not", b.disconnect(7), b.disconnect())
 say("a handle that is closed", b.apdu(SELECT), b.disconnect())
 
 a.reconnect()
-result, name = a.attribute(SCARD_ATTR_DEVICE_FRIENDLY_NAME_A)
-say("the name is the reader's", result, name.rstrip(b"\0").decode() == READER)
 say("an attribute there is not", a.attribute(0x00010199)[0])
 say("feature request", a.control(SCARD_CTL_CODE(3499)))
 

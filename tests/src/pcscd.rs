@@ -82,8 +82,9 @@ impl Pcscd {
         std::fs::create_dir(&configuration).unwrap();
         let drivers = folder.join("usr/lib/pcsc/drivers/serial");
         let driver = std::fs::read_dir(drivers).unwrap().map(|entry| entry.unwrap().path()).next().unwrap();
+        // ykman goes by the reader's name.
         let lines = format!(
-            "FRIENDLYNAME \"Virtual PCD\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {}\nCHANNELID 0x{port:X}\n",
+            "FRIENDLYNAME \"Yubico YubiKey OTP+FIDO+CCID\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {}\nCHANNELID 0x{port:X}\n",
             driver.display()
         );
         std::fs::write(configuration.join("vpcd"), lines).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! The program speaks to our socket, the service (a system's pcscd with a real token, or another emulator) is spoken
 //! to at its own. Both sides speak pcsc-lite's client protocol, so replies have the length of their requests but for
-//! the few that [`reply_length`] knows. Secrets are left out as in every trace.
+//! a few. Secrets are left out as in every trace.
 
 use std::{
     collections::HashMap,

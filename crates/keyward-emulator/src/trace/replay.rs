@@ -3,7 +3,7 @@
 //! What a trace leaves out is put back where that is possible: PINs and PUKs that were right become those of this
 //! card, wrong ones become wrong ones, and management key authentication is done anew, since its nonces differ. Commands
 //! whose secret is gone (imported keys, a new management key, guarded objects) are not sent. Then status words must be
-//! the same and data too, but for what [`tolerated`] names.
+//! the same and data too, but for what a [`Verdict::Tolerated`] names.
 
 use std::path::Path;
 
