@@ -3,5 +3,6 @@
 mod age;
 mod age_plugin_yubikey;
 mod emulator;
+mod nitrokey_card;
 mod ykman_suite;
 mod yubikey_suite;
