@@ -153,3 +153,56 @@ fn age_plugin_yubikey_works_on_firmware_5_7_with_the_management_key_it_knows() {
     seal(&sandbox);
     opens_twice_with_pins(&sandbox, 1);
 }
+
+/// `keyward` with the token plugged in.
+fn keyward(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+    sandbox.emulator().token("alice.token").keyward(arguments)
+}
+
+/// A key that the plugin made becomes a vault's archive key and stays the plugin's: what was sealed to it before opens with
+/// `keyward`, and what is sealed to it after opens with the plugin.
+#[test]
+fn a_key_of_age_plugin_yubikey_is_taken_over_and_opens_what_it_opened() {
+    let sandbox = token("5.4.3");
+    generate(&sandbox, "once", "cached");
+    // Without a vault, before anything is changed on the token.
+    keyward(&sandbox, &["open", "sealed.age", "-o", "-", "--unverified"])
+        .env_remove("KEYWARD_VAULT")
+        .go()
+        .success()
+        .stdout_is("opened by touch");
+    keyward(&sandbox, &["init", "--token", "alice=11110001", "--allow-emulated", "--no-recovery", "--yes"])
+        .go()
+        .code(9)
+        .calm_error()
+        .stderr_has("slot 82 is already in use");
+
+    let adopted = keyward(&sandbox, &["token", "adopt", "82", "--name", "alice", "--suite", "classic"])
+        .args(["--allow-emulated", "--yes"])
+        .go()
+        .success()
+        .stderr_has("archive key 82")
+        .stderr_has("custody key 83")
+        .stderr_has("keyward holder add alice");
+    let tagged = adopted.stdout_text();
+    assert!(tagged.starts_with("age1tag1"), "{tagged}");
+    let made = String::from_utf8(sandbox.read("identity.txt")).unwrap();
+    line(sandbox.emulator(), "age-plugin-yubikey --identity --slot 1").go().success().stdout_is(&made);
+
+    keyward(&sandbox, &["init", "--token", "alice=11110001", "--suite", "classic"])
+        .args(["--allow-emulated", "--no-recovery", "--yes"])
+        .go()
+        .success();
+    keyward(&sandbox, &["vault", "show"]).go().success().stdout_has("PIN once, touch cached");
+    // The vault's own, the plugin's from before, and age's to the new recipient.
+    sandbox.keyward(["seal", "plain", "-o", "ours.age"]).go().success();
+    keyward(&sandbox, &["open", "ours.age", "-o", "-"]).go().success().stdout_is("opened by touch");
+    sandbox.run("age").args(["-r", tagged.trim(), "-o", "tagged.age", "plain"]).go().success();
+    for file in ["sealed.age", "tagged.age"] {
+        keyward(&sandbox, &["open", file, "-o", "-", "--unverified"])
+            .go()
+            .success()
+            .stdout_is("opened by touch");
+    }
+    opens_twice_with_pins(&sandbox, 1);
+}

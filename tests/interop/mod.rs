@@ -9,5 +9,6 @@ mod pkcs11;
 mod pyscard;
 mod speed;
 mod traces;
+mod nitrokey_card;
 mod ykman_suite;
 mod yubikey_suite;

@@ -41,6 +41,8 @@ pub enum Peer {
     Pcscd,
     /// The folder with pytest, and with the ciphers that vicc imports.
     PythonModules,
+    /// Nitrokey's PIV card in software, for a vpcd.
+    NitrokeyCard,
 }
 
 impl Peer {
@@ -59,6 +61,7 @@ impl Peer {
             Self::Pkcs11Clients => "KEYWARD_TEST_PKCS11_CLIENTS",
             Self::Pcscd => "KEYWARD_TEST_PCSCD",
             Self::PythonModules => "KEYWARD_TEST_PYTHON_MODULES",
+            Self::NitrokeyCard => "KEYWARD_TEST_NITROKEY_CARD",
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use der::Encode;
 use p256::{
-    ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier},
+    ecdsa::{RecoveryId, Signature, VerifyingKey, signature::hazmat::PrehashVerifier},
     elliptic_curve::sec1::ToSec1Point,
 };
 use zeroize::Zeroizing;
@@ -193,6 +193,30 @@ impl Client<'_> {
         let verified = VerifyingKey::from_sec1_bytes(key)
             .and_then(|key| key.verify_prehash(&digest, &Signature::from_der(&der)?));
         Ok(verified.is_ok())
+    }
+
+    /// The public half of a P-256 key in 9E that signs without a PIN and has no certificate, by two of its signatures: each is
+    /// by one of at most four keys (SEC 1 section 4.1.6), and one key alone made both. Nitrokey's cards leave the
+    /// factory so.
+    pub(crate) fn recovered_card_key(&mut self) -> Result<Option<Point>> {
+        let mut digest = [0; 32];
+        getrandom::fill(&mut digest).map_err(|_| Error::Random)?;
+        let der = match self.sign_with_card_key(&digest) {
+            Ok(der) => der,
+            Err(Error::NoCardProof { .. } | Error::Malformed { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Ok(signature) = Signature::from_der(&der) else { return Ok(None) };
+        for id in (0..4).filter_map(RecoveryId::from_byte) {
+            let key = VerifyingKey::recover_from_prehash(&digest, &signature, id).ok();
+            let point = key.and_then(|key| Point::try_from(key.to_sec1_point(false).as_bytes()).ok());
+            if let Some(point) = point
+                && self.proves(&point)?
+            {
+                return Ok(Some(point));
+            }
+        }
+        Ok(None)
     }
 
     /// GENERAL AUTHENTICATE with P-256: the challenge (81) or the peer's point (85).

@@ -256,7 +256,8 @@ fn furnished(
     Ok((keys, seeds))
 }
 
-/// The key in 9E: what is there if it signs without a PIN and on P-256, a new one if the slot is surely empty.
+/// The key in 9E: what is there if it signs without a PIN and on P-256, with or without a certificate; a new one if the
+/// slot is surely empty.
 fn card_key(admin: &mut impl Administrator, whose: &Whose<'_>) -> Result<Option<Point>> {
     let slot = Slot::CardAuthentication;
     let (claim, key, empty) = admin.commands(|client| {
@@ -272,6 +273,7 @@ fn card_key(admin: &mut impl Administrator, whose: &Whose<'_>) -> Result<Option<
             return Ok(admin.commands(|client| client.proves(&key))?.then_some(key));
         }
         _ if empty => {}
+        (Claim::Empty, _) => return admin.commands(|client| client.recovered_card_key()),
         _ => return Ok(None),
     }
     let policy = (PinPolicy::Never, TouchPolicy::Never);
@@ -466,6 +468,15 @@ mod tests {
         assert!(matches!(bench.enroll(&elsewhere), Err(Error::NoKey { slot: Slot::ARCHIVE })));
         elsewhere.adopt = Some(Slot::Signature);
         assert!(matches!(bench.enroll(&elsewhere), Err(Error::NotAdoptable { .. })));
+    }
+
+    #[test]
+    fn a_card_key_without_a_certificate_is_known_by_its_signatures() {
+        let bench = Bench::new();
+        let key = bench.foreign_key(Slot::CardAuthentication, false);
+        let token = bench.enroll(&options()).unwrap();
+        assert_eq!(token.card_proof, Some(key));
+        assert_eq!(bench.enroll(&again()).unwrap().card_proof, Some(key));
     }
 
     #[test]

@@ -9,10 +9,10 @@
 //! | offset | bytes | content |
 //! |---|---|---|
 //! | 0 | 15 | `keyward-seed-v1` in ASCII |
-//! | 15 | 32 | archive key (slot 82): seed d, FIPS 203 section 7.1 |
+//! | 15 | 32 | archive key: seed d, FIPS 203 section 7.1 |
 //! | 47 | 32 | archive key: seed z |
 //! | 79 | 32 | SHA-256 of the archive encapsulation key that d and z give (1,184 bytes) |
-//! | 111 | 32 | custody key (slot 83): seed d |
+//! | 111 | 32 | custody key: seed d |
 //! | 143 | 32 | custody key: seed z |
 //! | 175 | 32 | SHA-256 of the custody encapsulation key |
 //! | 207 | 32 | SHA-256 of all bytes before |
