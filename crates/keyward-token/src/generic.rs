@@ -365,9 +365,10 @@ mod tests {
                     Ok(vec![0x30, 0x06, 0x02, 0x01, 0x01, 0x02, 0x01, 0x01])
                 })
                 .unwrap();
-                let other = String::from_utf8_lossy(&der).find("Keyward").unwrap();
+                // The issuer stands first, the subject last.
+                let at = der.windows(7).rposition(|bytes| bytes == b"Keyward").unwrap();
                 let mut der = der;
-                der[other..other + 7].copy_from_slice(b"Foreign");
+                der[at..at + 7].copy_from_slice(b"Foreign");
                 admin.put(slot.certificate(), &certificate::object(&der)).unwrap();
             }
             key
@@ -422,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_run_that_stops_anywhere_is_finished_by_the_next_which_finds_the_third_all_done() {
-        const STAGES: usize = 10;
+        const STAGES: usize = 9;
         for stop in 1..=STAGES {
             let bench = Bench::new();
             let mut seen = 0;
