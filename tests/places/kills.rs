@@ -76,11 +76,13 @@ fn killed_at_its_requests(kind: Kind, megabytes: usize, points: usize) {
     with_variables(open, &store).go().success();
     assert!(sandbox.read("opened") == sandbox.read("data"));
     match kind {
-        Kind::S3 => assert_eq!(store.s3_uploads(), 0),
+        // Killed between the store's answer to the first request and its note, a run leaves an upload without parts that
+        // nobody knows of (docs/places.md, "After a kill"); every other one is removed.
+        Kind::S3 => assert!(store.s3_uploads() <= 1, "{} uploads are left", store.s3_uploads()),
         Kind::Google => {
             let all = store.google_has().unwrap();
-            let rest = |name: &String| name.contains("upload of") || name.contains(".keyward-");
-            assert!(!all.iter().any(rest), "{all:?}");
+            let rest = |name: &&String| name.contains("upload of") || name.contains(".keyward-");
+            assert!(all.iter().filter(rest).count() <= 1, "{all:?}");
         }
         // Azure drops blocks of no blob by itself.
         Kind::Azure => {}

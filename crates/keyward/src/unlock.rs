@@ -547,7 +547,10 @@ fn facts(piv: &mut Piv<'_, Locked>, header: &Header) -> keyward_token::Result<Fa
             Err(Error::NoKey { .. } | Error::Certificate { .. } | Error::Status { .. }) => None,
             Err(error) => return Err(error),
         };
-        if let Some(point) = point.filter(|point| header.addressed_to_point(point)) {
+        // A share that was made to look like an archive does not reach the custody key, wherever that is.
+        if let Some(point) = point.filter(|point| header.addressed_to_point(point))
+            && !piv.is_for_no_archive(slot)?
+        {
             opens = Some((slot, point));
             break;
         }
