@@ -166,8 +166,12 @@ fn a_key_of_age_plugin_yubikey_is_taken_over_and_opens_what_it_opened() {
     let sandbox = token("5.4.3");
     generate(&sandbox, "once", "cached");
     // Without a vault, before anything is changed on the token.
+    let pin = sandbox.write("pin", NEW_PIN);
+    std::fs::set_permissions(&pin, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     keyward(&sandbox, &["open", "sealed.age", "-o", "-", "--unverified"])
         .env_remove("KEYWARD_VAULT")
+        .env_remove("KEYWARD_PIN")
+        .env("KEYWARD_PIN_FILE", pin)
         .go()
         .success()
         .stdout_is("opened by touch");
