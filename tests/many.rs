@@ -1,6 +1,6 @@
 //! Many archives in one run: one PIN, and a touch each or the epoch once.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use keyward_tests::{Dialog, PIN, Sandbox, read_trace};
 
@@ -34,7 +34,7 @@ fn all_opened(sandbox: &Sandbox) {
 }
 
 /// How often a PIN was sent, and how often each of the two keys was used.
-fn counts(trace: &PathBuf) -> (usize, usize, usize) {
+fn counts(trace: &Path) -> (usize, usize, usize) {
     let exchanges = read_trace(trace);
     let used = |slot: u8| {
         exchanges.iter().filter(|e| e.instruction == AUTHENTICATE && e.parameters.1 == slot).count()

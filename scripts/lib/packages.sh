@@ -6,7 +6,7 @@ BUILD_PACKAGES=(gcc libc6-dev pkg-config libpcsclite-dev)
 # What the demo's own lines use besides.
 DEMO_PACKAGES=(tar zstd openssh-client)
 # Other people's programs that the tests run, and what installing the pinned ones takes.
-TEST_PACKAGES=(acl libarchive-tools time strace yubico-piv-tool opensc python3 python3-venv python3-dev)
+TEST_PACKAGES=(acl libarchive-tools time strace g++ yubico-piv-tool ykcs11 opensc opensc-pkcs11 python3 python3-venv python3-dev)
 
 # Runs a command as root: directly, or through sudo, which ensure_packages has looked for.
 as_root() {

@@ -73,3 +73,29 @@ install_age_plugin_yubikey() {
   age_plugin_yubikey=$folder/bin/age-plugin-yubikey
   say "peer: age-plugin-yubikey $("$age_plugin_yubikey" --version | awk '{ print $2 }')"
 }
+
+# PKCS#11 clients for Python and Node.js. pkcs11js comes as sources: it is compiled here, with Node's headers from npm.
+install_pkcs11_clients() {
+  local folder=$cache/pkcs11-clients-${ykman_tag:?} file stale=
+  for file in requirements.txt package-lock.json; do
+    cmp -s "$here/peers.d/pkcs11/$file" "$folder/$file" || stale=yes
+  done
+  if [ -n "$stale" ] || ! ready "$folder"; then
+    say "Installing the PKCS#11 clients PyKCS11 and pkcs11js"
+    fresh "$folder"
+    cp "$here"/peers.d/pkcs11/* "$folder/"
+    timeout 600 "${ykman%/*}/pip" install --quiet --disable-pip-version-check --only-binary :all: \
+      --target "$folder/site" -r "$folder/requirements.txt" >&2 || fail "pip could not install PyKCS11."
+    (cd "$folder" && timeout 600 env NODE_DISABLE_COMPILE_CACHE=1 PATH="$(dirname "$node"):$PATH" "${npm[@]}" ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
+      fail "npm could not install pkcs11js."
+    (
+      cd "$folder/node_modules/pkcs11js"
+      mkdir -p build/Release
+      c++ -shared -fPIC -O1 -std=c++17 -DNODE_GYP_MODULE_NAME=pkcs11 -DNAPI_DISABLE_CPP_EXCEPTIONS \
+        -I includes -I ../node-api-headers/include src/dl.cpp src/common.cpp src/main.cpp -o build/Release/pkcs11.node -ldl >&2
+    ) || fail "pkcs11js could not be compiled." "On Debian and Ubuntu: apt-get install g++"
+    complete "$folder"
+  fi
+  pkcs11_clients=$folder
+  say "peer: PyKCS11 and pkcs11js"
+}

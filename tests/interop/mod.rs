@@ -2,7 +2,13 @@
 
 mod age;
 mod age_plugin_yubikey;
+mod ci_examples;
 mod emulator;
 mod nitrokey_card;
+mod pcsc;
+mod pkcs11;
+mod pyscard;
+mod speed;
+mod traces;
 mod ykman_suite;
 mod yubikey_suite;

@@ -98,7 +98,7 @@ fn no_receipt_and_another_archive() {
 
     // Sealed by somebody to the same holders, which anybody can do.
     let sandbox = five();
-    seal(&sandbox, "other.age");
+    sandbox.keyward(["seal", "photos", "-o", "other.age", "--series", "others"]).go().success();
     copy(&sandbox, "other.age", "store/photos-2.age");
     assert_eq!(findings(&sandbox), ["photos-2.age: swapped"]);
     refused(&sandbox, "store/photos-2.age", "it is not the archive that its receipt names");

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod faults;
+mod kills;
 
 use std::io;
 use std::path::Path;

@@ -73,8 +73,14 @@ pub struct Pcscd {
 }
 
 impl Pcscd {
-    /// Starts it; it is ended with the value.
+    /// Starts it with slots that are called as a YubiKey's reader; it is ended with the value.
     pub fn start(sandbox: &Sandbox) -> Self {
+        // ykman goes by the reader's name.
+        Self::start_named(sandbox, "Yubico YubiKey OTP+FIDO+CCID")
+    }
+
+    /// Starts it with slots of this name.
+    pub fn start_named(sandbox: &Sandbox, reader: &str) -> Self {
         let folder = peer(Peer::Pcscd);
         let port = two_free_ports();
         let (run, configuration) = (sandbox.path("pcscd"), sandbox.path("reader.conf.d"));
@@ -83,7 +89,7 @@ impl Pcscd {
         let drivers = folder.join("usr/lib/pcsc/drivers/serial");
         let driver = std::fs::read_dir(drivers).unwrap().map(|entry| entry.unwrap().path()).next().unwrap();
         let lines = format!(
-            "FRIENDLYNAME \"Virtual PCD\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {}\nCHANNELID 0x{port:X}\n",
+            "FRIENDLYNAME \"{reader}\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {}\nCHANNELID 0x{port:X}\n",
             driver.display()
         );
         std::fs::write(configuration.join("vpcd"), lines).unwrap();

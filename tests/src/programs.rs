@@ -35,6 +35,8 @@ pub enum Peer {
     YubikeySuite,
     /// str4d's plugin of age for YubiKeys.
     AgePluginYubikey,
+    /// The folder with PyKCS11 (in `site`) and pkcs11js (in `node_modules`).
+    Pkcs11Clients,
     /// The folder with Debian's pcscd, vsmartcard's driver vpcd and its card vicc.
     Pcscd,
     /// The folder with pytest, and with the ciphers that vicc imports.
@@ -56,6 +58,7 @@ impl Peer {
             Self::YkmanSuite => "KEYWARD_TEST_YKMAN_SUITE",
             Self::YubikeySuite => "KEYWARD_TEST_YUBIKEY_SUITE",
             Self::AgePluginYubikey => "KEYWARD_TEST_AGE_PLUGIN_YUBIKEY",
+            Self::Pkcs11Clients => "KEYWARD_TEST_PKCS11_CLIENTS",
             Self::Pcscd => "KEYWARD_TEST_PCSCD",
             Self::PythonModules => "KEYWARD_TEST_PYTHON_MODULES",
             Self::NitrokeyCard => "KEYWARD_TEST_NITROKEY_CARD",

@@ -101,6 +101,14 @@ impl Run {
         }
     }
 
+    /// Starts it and does not wait; its output goes nowhere. For tests that end it themselves.
+    pub fn start(self) -> Child {
+        let mut command = Command::new("setsid");
+        self.describe(&mut command);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
     /// Runs it to its end.
     #[must_use = "a run says nothing until it is asserted"]
     pub fn go(self) -> Outcome {

@@ -33,11 +33,13 @@ use self::{
     apdu::{Channel, Command, Incoming},
     firmware::Firmware,
     piv::Piv,
-    policy::Touch,
     state::State,
     status::Sw,
 };
-use crate::Result;
+use crate::{
+    Result,
+    touch::{Finger, Touch},
+};
 
 /// SELECT, ISO/IEC 7816-4 section 7.1.1.
 const INS_SELECT: u8 = 0xA4;
@@ -62,7 +64,7 @@ pub struct Card {
     channel: Channel,
     selected: Option<Applet>,
     session: piv::Session,
-    touch: Touch,
+    finger: Finger,
     changed: bool,
     reboot: bool,
 }
@@ -91,7 +93,7 @@ impl Card {
             channel: Channel::default(),
             selected: None,
             session: piv::Session::default(),
-            touch: Touch::default(),
+            finger: Finger::default(),
             changed: false,
             reboot: false,
         }
@@ -115,14 +117,25 @@ impl Card {
         self.state.firmware
     }
 
-    /// Who answers when a key wants a touch.
+    /// What happens when a key wants a touch: at once with [`Touch::Auto`]; every other way ends as a time-out, since
+    /// nobody stands beside a bare card. [`Card::on_touch`] puts somebody there.
     pub fn set_touch(&mut self, touch: Touch) {
-        self.touch = touch;
+        self.finger = Finger::new(move || touch == Touch::Auto);
     }
 
-    /// Who answers at present.
-    pub(crate) fn touch(&self) -> Touch {
-        self.touch
+    /// Asks this whenever a key wants a touch; it may take its time. False is a time-out.
+    pub fn on_touch(&mut self, finger: impl FnMut() -> bool + Send + 'static) {
+        self.finger = Finger::new(finger);
+    }
+
+    /// Takes the finger off, to put it on a card that replaces this one.
+    pub(crate) fn take_finger(&mut self) -> Finger {
+        std::mem::take(&mut self.finger)
+    }
+
+    /// Puts on a finger that was taken off.
+    pub(crate) fn put_finger(&mut self, finger: Finger) {
+        self.finger = finger;
     }
 
     /// Whether the state has changed since this was last asked.
@@ -172,7 +185,7 @@ impl Card {
                 state: &mut self.state,
                 session: &mut self.session,
                 changed: &mut self.changed,
-                touch: self.touch,
+                finger: &mut self.finger,
                 now,
             }
             .command(command),

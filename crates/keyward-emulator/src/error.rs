@@ -12,6 +12,23 @@ pub enum Error {
         /// The version as it was given.
         version: String,
     },
+    /// A way to touch that there is not.
+    #[error("{text} is no way to touch; there is auto, deny, ask, manual and delay=MILLISECONDS")]
+    Touch {
+        /// What was given.
+        text: String,
+    },
+    /// A fault that there is not.
+    #[error("{text} is no fault; there is {known}")]
+    Fault {
+        /// What was given.
+        text: String,
+        /// Every fault there is.
+        known: &'static str,
+    },
+    /// Nothing waits for a touch.
+    #[error("no token waits for a touch")]
+    NothingWaits,
     /// `new` does not overwrite.
     #[error("{} exists; nothing was changed", path.display())]
     Exists {
@@ -62,6 +79,22 @@ pub enum Error {
     /// The control socket refused a command.
     #[error("{0}")]
     Control(String),
+    /// No PC/SC service answers there.
+    #[error("no PC/SC service answers at {}: {source}", path.display())]
+    Service {
+        /// Its socket.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A trace that cannot be read.
+    #[error("{} is no trace: line {line} is none of its lines", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// The operating system refused something.
     #[error("{}: {source}", path.display())]
     Io {

@@ -23,6 +23,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) type Handler = Box<dyn Fn(UnixStream) + Send + Sync>;
 
 /// A listening socket, open to its owner only; dropping it stops listening.
+#[derive(Debug)]
 pub(crate) struct Listener {
     path: PathBuf,
     stopping: Arc<AtomicBool>,

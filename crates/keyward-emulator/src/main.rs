@@ -1,142 +1,48 @@
-//! The command line: makes tokens, serves them, runs programs under them.
+//! The command line: makes tokens, serves them, runs programs under them, records and replays.
 //!
-//! This file alone prints. A program that is run gets its sockets through its environment, and its exit code is ours.
+//! This file and `run` alone print. A program that is run gets its sockets through its environment, and its exit code
+//! is ours.
 #![forbid(unsafe_code)]
 
+mod ask;
+mod cli;
 mod run;
 
 use std::{
+    net::ToSocketAddrs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use keyward_emulator::{Error, Firmware, Options, Result, Server, TokenFile, Touch, control};
+use clap::Parser;
+use keyward_emulator::{
+    Ask, Card, Error, Options, Result, Server, TokenFile, Touch, control,
+    trace::{
+        record::Recorder,
+        replay::{Knowledge, Step, Verdict, replay},
+    },
+};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
-/// A virtual YubiKey that PC/SC programs cannot tell from a real one. For tests: its keys are in a file.
-#[derive(Parser)]
-#[command(version, disable_help_subcommand = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Action,
-}
-
-#[derive(Subcommand)]
-enum Action {
-    /// Make a token file, as from the factory: PIN 123456, PUK 12345678.
-    New {
-        /// The file to make; an existing one is not overwritten.
-        file: PathBuf,
-        /// The serial number, different for each token.
-        #[arg(long)]
-        serial: u32,
-        /// The firmware to behave like: 4.3.x, 5.2.x, 5.4.x or 5.7.x.
-        #[arg(long, default_value = "5.7.1", value_parser = parse_firmware)]
-        firmware: Firmware,
-    },
-    /// Run a program with tokens plugged in; its exit code is returned.
-    Run {
-        #[command(flatten)]
-        serving: Serving,
-        /// The program and its arguments.
-        #[arg(last = true, required = true, value_name = "COMMAND")]
-        command: Vec<std::ffi::OsString>,
-    },
-    /// Serve tokens at a socket until interrupted; clients find it through PCSCLITE_CSOCK_NAME.
-    Serve {
-        #[command(flatten)]
-        serving: Serving,
-        /// The PC/SC socket.
-        #[arg(long)]
-        socket: PathBuf,
-        /// The control socket [default: the PC/SC socket's path with .ctl added].
-        #[arg(long)]
-        control: Option<PathBuf>,
-    },
-    /// Pull tokens out, plug them in, touch or not, while programs run.
-    Ctl {
-        /// The control socket.
-        #[arg(long, env = "KEYWARD_EMULATOR_CTL", value_name = "SOCKET")]
-        socket: PathBuf,
-        #[command(subcommand)]
-        request: Request,
-    },
-}
-
-#[derive(Args)]
-struct Serving {
-    /// A token to plug in; repeat it for several readers.
-    #[arg(long = "token", value_name = "FILE", required = true)]
-    tokens: Vec<PathBuf>,
-    /// What happens when a key wants a touch: at once, or never.
-    #[arg(long, value_enum, default_value_t = TouchMode::Auto)]
-    touch: TouchMode,
-    /// Write each APDU exchange to this file, a line of JSON each, secrets left out.
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
-    /// Pull the first token out right before its N-th answer.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    remove_at: Option<u64>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum TouchMode {
-    Auto,
-    Deny,
-}
-
-#[derive(Subcommand)]
-enum Request {
-    /// Show readers and tokens, a line of JSON each.
-    Status,
-    /// Pull a token out.
-    Remove {
-        /// A reader's name or a token's serial.
-        token: String,
-    },
-    /// Plug a token in.
-    Insert {
-        /// A reader's name or a token's serial.
-        token: String,
-    },
-    /// Answer touches from now on, or let them time out.
-    Touch {
-        /// auto or deny.
-        #[arg(value_enum)]
-        mode: TouchMode,
-    },
-}
-
-impl Request {
-    fn line(&self) -> String {
-        match self {
-            Self::Status => "status".to_owned(),
-            Self::Remove { token } => format!("remove {token}"),
-            Self::Insert { token } => format!("insert {token}"),
-            Self::Touch { mode: TouchMode::Auto } => "touch auto".to_owned(),
-            Self::Touch { mode: TouchMode::Deny } => "touch deny".to_owned(),
-        }
-    }
-}
+use self::cli::{Action, Cli, Serving, TraceAction};
 
 impl Serving {
-    fn start(&self, socket: &Path, control: &Path) -> Result<Server> {
+    fn open(&self) -> Result<(Vec<TokenFile>, Options)> {
         let tokens = self.tokens.iter().map(|path| TokenFile::open(path)).collect::<Result<Vec<_>>>()?;
-        let touch = match self.touch {
-            TouchMode::Auto => Touch::Auto,
-            TouchMode::Deny => Touch::Deny,
+        let options = Options {
+            touch: self.touch,
+            ask: (self.touch == Touch::Ask).then(|| Ask::new(ask::on_terminal)),
+            trace: self.trace.clone(),
+            faults: self.faults.iter().map(|armed| (armed.0, armed.1)).collect(),
+            remove_at: self.remove_at,
+            occupied: self.occupied,
+            ..Options::default()
         };
-        let options = Options { touch, trace: self.trace.clone(), remove_at: self.remove_at };
-        Server::start(tokens, socket, control, &options)
+        Ok((tokens, options))
     }
-}
-
-fn parse_firmware(text: &str) -> std::result::Result<Firmware, String> {
-    text.parse().map_err(|error: Error| error.to_string())
 }
 
 fn main() -> ExitCode {
@@ -159,30 +65,109 @@ fn act(action: Action) -> Result<ExitCode> {
             );
         }
         Action::Run { serving, command } => {
-            return run::run(&command, |socket, ctl| serving.start(socket, ctl));
-        }
-        Action::Serve { serving, socket, control } => {
-            let control = control.unwrap_or_else(|| {
-                let mut path = socket.clone().into_os_string();
-                path.push(".ctl");
-                path.into()
+            return run::run(&command, |socket, ctl| {
+                let (tokens, options) = serving.open()?;
+                Server::start(tokens, socket, ctl, &options)
             });
-            serve(&serving, &socket, &control)?;
         }
+        Action::Serve { serving, socket, vpcd, control } => serve(&serving, socket, vpcd, control)?,
         Action::Ctl { socket, request } => print!("{}", control::send(&socket, &request.line())?),
+        Action::Trace { trace: TraceAction::Record { out, service, command } } => {
+            return run::run(&command, |socket, _| Recorder::start(socket, &service, &out));
+        }
+        Action::Trace { trace } => return show_replay(trace),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(serving: &Serving, socket: &Path, control: &Path) -> Result<()> {
+fn serve(
+    serving: &Serving,
+    socket: Option<PathBuf>,
+    vpcd: Option<String>,
+    control: Option<PathBuf>,
+) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .map_err(|source| Error::Io { path: socket.to_owned(), source })?;
-    let server = serving.start(socket, control)?;
+        .map_err(|source| Error::Io { path: PathBuf::from("signals"), source })?;
+    let (tokens, options) = serving.open()?;
+    let (server, place) = match (socket, vpcd) {
+        (Some(socket), _) => {
+            let beside = || {
+                let mut path = socket.clone().into_os_string();
+                path.push(".ctl");
+                path.into()
+            };
+            let control = control.unwrap_or_else(beside);
+            let server = Server::start(tokens, &socket, &control, &options)?;
+            (server, format!("Clients reach it with PCSCLITE_CSOCK_NAME={}", socket.display()))
+        }
+        (None, address) => {
+            let address = address.unwrap_or_default();
+            let resolved = address.to_socket_addrs().ok().and_then(|mut found| found.next());
+            let first = resolved
+                .ok_or_else(|| Error::Control(format!("{} is no HOST:PORT", address.escape_debug())))?;
+            let server = Server::attach(tokens, first, control.as_deref(), &options)?;
+            (server, format!("Plugging into the vpcd at {first}"))
+        }
+    };
     for token in server.tokens() {
         eprintln!("{}: serial {}, firmware {}", token.reader, token.serial, token.firmware);
     }
-    eprintln!("Clients reach it with PCSCLITE_CSOCK_NAME={}", socket.display());
+    eprintln!("{place}");
     signals.forever().next();
     drop(server);
     Ok(())
+}
+
+fn show_replay(trace: TraceAction) -> Result<ExitCode> {
+    let TraceAction::Replay { file, reader, token, firmware, pin, puk, management_key, all } = trace else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut card = match token {
+        Some(path) => {
+            let json = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+            Card::from_json(&json).map_err(|error| Error::TokenFile { path, reason: error.to_string() })?
+        }
+        None => Card::new(11_110_001, firmware)?,
+    };
+    let management_key = unhex(&management_key)
+        .ok_or_else(|| Error::Control("a management key is hexadecimal, two digits a byte".to_owned()))?;
+    let knowledge = Knowledge { pin, puk, management_key };
+    let steps = replay(&file, reader.as_deref(), &mut card, &knowledge)?;
+    let count = |wanted: fn(Verdict) -> bool| steps.iter().filter(|step| wanted(step.verdict)).count();
+    for step in steps.iter().filter(|step| all || step.verdict == Verdict::Different) {
+        show_step(&file, step);
+    }
+    let different = count(|verdict| verdict == Verdict::Different);
+    println!(
+        "{} exchanges: {} the same, {} differ as they must, {different} differ, {} not sent",
+        steps.len(),
+        count(|verdict| verdict == Verdict::Same),
+        count(|verdict| matches!(verdict, Verdict::Tolerated(_))),
+        count(|verdict| matches!(verdict, Verdict::NotSent(_))),
+    );
+    Ok(if different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show_step(file: &Path, step: &Step) {
+    let Step { line, command, recorded, now, verdict } = step;
+    let verdict = match verdict {
+        Verdict::Same => "the same".to_owned(),
+        Verdict::Tolerated(reason) => format!("differs as it must: {reason}"),
+        Verdict::Different => "differs".to_owned(),
+        Verdict::NotSent(reason) => format!("not sent: {reason}"),
+    };
+    println!("{}:{line}: {verdict}", file.display());
+    println!("  command   {command}");
+    println!("  recorded  {}", if recorded.is_empty() { "no answer" } else { recorded });
+    if !now.is_empty() {
+        println!("  now       {now}");
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

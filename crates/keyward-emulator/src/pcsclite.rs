@@ -85,4 +85,6 @@ pub(crate) fn listen(path: &std::path::Path, readers: Arc<Readers>, clients: Cli
 }
 
 #[cfg(test)]
+pub(crate) mod peer;
+#[cfg(test)]
 mod tests;

@@ -3,26 +3,25 @@
 //! The rules are those of pcsc-lite's daemon (`winscard.c`, `readerfactory.c`, `winscard_svc.c`), since its
 //! library sits at the other end: who resets a card leaves an event at every handle on it, a transaction keeps others out,
 //! an exclusive connection is a lock for its whole life, and a client that dies inside a transaction leaves a reset
-//! card. Rooms: `pcsc` (the interface's words), `table` (what there is, and its steps); here is who may do what when,
-//! who waits and who is told. It knows no socket and no message; `pcsclite` speaks for it.
+//! card. Rooms: `pcsc` (the interface's words), `table` (what there is, and its steps), `exchange` (an APDU and
+//! its faults), `hand` (what the test does); here is who may do what when, who waits and who is told. It knows no socket and no message; `pcsclite` speaks for it.
 
+mod exchange;
+mod hand;
 mod pcsc;
 mod table;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 pub use self::pcsc::TokenStatus;
 pub(crate) use self::pcsc::{ClientId, Code, Disposition, Outcome, ReaderView, Share};
-use self::table::{Handle, HandleState, Lock, Reader, Table, fresh, printable};
+use self::table::{Handle, HandleState, Lock, Reader, Table, fresh};
 use crate::{
-    Error, Result, Touch,
-    fault::RemoveAt,
-    token_file::TokenFile,
-    trace::{Redactor, Trace},
+    Error, Result, fault::Faults, server::Options, token_file::TokenFile, touch::Hand, trace::Trace,
 };
 
 /// PC/SC clients know this many readers.
@@ -47,9 +46,8 @@ impl Readers {
     /// Plugs the tokens in, each in a reader of its own. `notify` tells a waiting client of a change.
     pub(crate) fn new(
         tokens: Vec<TokenFile>,
-        touch: Touch,
-        remove_at: Option<u64>,
-        trace: Option<Trace>,
+        options: &Options,
+        trace: Trace,
         notify: Box<dyn Fn(ClientId, Code) + Send + Sync>,
     ) -> Result<Self> {
         if tokens.len() > MAX_READERS {
@@ -61,14 +59,23 @@ impl Readers {
             if !serials.insert(token.serial()) {
                 return Err(Error::SameSerial { serial: token.serial() });
             }
-            token.set_touch(touch);
+            let hand = Arc::new(Hand::new(token.serial(), options.touch, options.ask.clone()));
+            token.put_finger(hand.finger());
             readers.push(Reader {
                 name: format!("Yubico YubiKey OTP+FIDO+CCID {index:02X} 00"),
-                token,
-                redactor: Redactor::default(),
+                serial: token.serial(),
+                firmware: token.firmware(),
+                token: Some(token),
+                cycle: false,
+                hand,
+                faults: Faults::default(),
+                apdus: 0,
+                holding: false,
                 inserted: true,
+                powered: true,
                 events: 0,
                 exclusive: false,
+                occupied: false,
                 shared: 0,
                 lock: None,
             });
@@ -79,9 +86,8 @@ impl Readers {
             contexts: HashMap::new(),
             waiting: HashSet::new(),
             events: 1,
-            touch,
-            remove_at: RemoveAt::new(remove_at),
             trace,
+            closed: false,
         };
         Ok(Self { table: Mutex::new(table), changed: Condvar::new(), notify })
     }
@@ -89,6 +95,25 @@ impl Readers {
     fn table(&self) -> MutexGuard<'_, Table> {
         // A panic elsewhere cannot leave the table half changed: each step below is complete in itself.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next change of the table, unless the server is being stopped.
+    fn wait_for_change<'a>(&self, table: MutexGuard<'a, Table>) -> Outcome<MutexGuard<'a, Table>> {
+        if table.closed {
+            return Err(Code::SERVICE_STOPPED);
+        }
+        Ok(self.changed.wait(table).unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends every wait: for a touch, for an answer that is held, for another's transaction.
+    pub(crate) fn close(&self) {
+        let mut table = self.table();
+        table.closed = true;
+        for reader in &mut table.readers {
+            reader.hand.close();
+        }
+        drop(table);
+        self.changed.notify_all();
     }
 
     /// Tells everyone who waits that something about a reader is different.
@@ -178,19 +203,22 @@ impl Readers {
             let found =
                 table.readers.iter().enumerate().find(|(_, reader)| reader.inserted && reader.name == name);
             let (index, reader) = found.ok_or(Code::UNKNOWN_READER)?;
-            if reader.exclusive {
+            if reader.is_exclusive() {
                 return Err(Code::SHARING_VIOLATION);
             }
             if reader.lock.is_none() {
                 break index;
             }
-            table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
+            table = self.wait_for_change(table)?;
         };
         let handle = i32::try_from(fresh(|number| {
             i32::try_from(number).is_ok_and(|number| number > 0 && !table.handles.contains_key(&number))
         })?)
         .map_err(|_| Code::INVALID_VALUE)?;
         let reader = table.readers.get_mut(index).ok_or(Code::UNKNOWN_READER)?;
+        if share != Share::Direct {
+            reader.powered = true;
+        }
         if share == Share::Exclusive {
             if reader.shared > 0 {
                 return Err(Code::SHARING_VIOLATION);
@@ -256,7 +284,7 @@ impl Readers {
                     table.close(handle, disposition);
                     break;
                 }
-                Ok(_) => table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner),
+                Ok(_) => table = self.wait_for_change(table)?,
             }
         }
         self.announce(table);
@@ -315,16 +343,18 @@ impl Readers {
 
     /// SCardStatus, as far as the server has a say: whether the handle can be used.
     pub(crate) fn status(&self, client: ClientId, handle: i32) -> Outcome<()> {
-        let mut table = self.table();
-        let index = table.use_handle(client, handle)?;
-        table.check_lock(index, handle)
+        let table = self.table();
+        let index = table.index_of(client, handle)?;
+        table.check_lock(index, handle)?;
+        table.use_handle(client, handle).map(|_| ())
     }
 
     /// The name of the reader that a handle is connected to.
     pub(crate) fn name_of(&self, client: ClientId, handle: i32) -> Outcome<String> {
-        let mut table = self.table();
-        let index = table.use_handle(client, handle)?;
+        let table = self.table();
+        let index = table.index_of(client, handle)?;
         table.check_lock(index, handle)?;
+        table.use_handle(client, handle)?;
         table.readers.get(index).map(|reader| reader.name.clone()).ok_or(Code::READER_UNAVAILABLE)
     }
 
@@ -332,80 +362,9 @@ impl Readers {
     pub(crate) fn owns(&self, client: ClientId, handle: i32) -> bool {
         self.table().handles.get(&handle).is_some_and(|known| known.client == client)
     }
-
-    /// SCardTransmit.
-    pub(crate) fn transmit(&self, client: ClientId, handle: i32, apdu: &[u8]) -> Outcome<Vec<u8>> {
-        let mut guard = self.table();
-        let index = guard.use_handle(client, handle)?;
-        guard.check_lock(index, handle)?;
-        let table = &mut *guard;
-        let reader = table.readers.get_mut(index).ok_or(Code::READER_UNAVAILABLE)?;
-        let answer = reader.token.transmit(apdu);
-        let pulled = index == 0 && table.remove_at.strikes();
-        if let Some(trace) = &mut table.trace {
-            let token = (reader.name.as_str(), reader.token.serial());
-            let shown = (!pulled).then_some(answer.as_slice());
-            if trace.write(&mut reader.redactor, token, apdu, shown).is_err() {
-                return Err(Code::NOT_TRANSACTED); // a trace that lacks lines would count wrong
-            }
-        }
-        if pulled {
-            guard.remove(index);
-            self.announce(guard);
-            return Err(Code::READER_UNAVAILABLE);
-        }
-        if reader.token.take_reboot() {
-            guard.reboot(index);
-            self.announce(guard);
-        }
-        Ok(answer)
-    }
-
-    // --- The test's hand
-
-    /// Pulls a token out: its reader disappears, its handles are dead, the card is without power.
-    pub(crate) fn remove(&self, which: &str) -> Result<()> {
-        let mut table = self.table();
-        let index = table.find(which)?;
-        if table.readers.get(index).is_some_and(|reader| !reader.inserted) {
-            return Err(Error::Control(format!("{} is out already", printable(which))));
-        }
-        table.remove(index);
-        self.announce(table);
-        Ok(())
-    }
-
-    /// Plugs a token back in.
-    pub(crate) fn insert(&self, which: &str) -> Result<()> {
-        let mut table = self.table();
-        let index = table.find(which)?;
-        match table.readers.get_mut(index) {
-            Some(reader) if !reader.inserted => table.insert(index),
-            _ => return Err(Error::Control(format!("{} is in already", printable(which)))),
-        }
-        self.announce(table);
-        Ok(())
-    }
-
-    /// Changes who answers when a key wants a touch, on every token.
-    pub(crate) fn set_touch(&self, touch: Touch) {
-        let mut table = self.table();
-        table.touch = touch;
-        for reader in &mut table.readers {
-            reader.token.set_touch(touch);
-        }
-    }
-
-    /// How things stand.
-    pub(crate) fn tokens(&self) -> (Touch, Vec<TokenStatus>) {
-        let table = self.table();
-        let tokens = table.readers.iter().enumerate().map(|(index, reader)| TokenStatus {
-            reader: reader.name.clone(),
-            serial: reader.token.serial(),
-            firmware: reader.token.firmware(),
-            inserted: reader.inserted,
-            connections: table.handles.values().filter(|handle| handle.reader == index).count(),
-        });
-        (table.touch, tokens.collect())
-    }
 }
+
+#[cfg(test)]
+mod stress;
+#[cfg(test)]
+mod tests;

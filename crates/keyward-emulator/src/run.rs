@@ -6,28 +6,24 @@
 
 use std::{
     ffi::OsString,
-    fs::Permissions,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::ExitStatusExt},
-    path::{Path, PathBuf},
+    os::unix::process::ExitStatusExt,
+    path::Path,
     process::{Child, Command, ExitCode, ExitStatus},
 };
 
-use keyward_emulator::{Error, Result, Server};
+use keyward_emulator::{Error, Result, socket_folder};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     iterator::Signals,
 };
 
-/// A socket's path has room for 108 bytes with its NUL.
-const SOCKET_PATH: usize = 107;
-
-/// Starts the server, runs the command under it and returns its exit code.
-pub(crate) fn run(
+/// Starts what the program is to find at its two sockets, runs it and returns its exit code.
+pub(crate) fn run<S>(
     command: &[OsString],
-    start: impl FnOnce(&Path, &Path) -> Result<Server>,
+    start: impl FnOnce(&Path, &Path) -> Result<S>,
 ) -> Result<ExitCode> {
-    let folder = folder()?;
+    let folder = socket_folder()?;
     let (socket, control) = (folder.path().join("pcscd.comm"), folder.path().join("control"));
     let server = start(&socket, &control)?;
     let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::SUCCESS) };
@@ -55,18 +51,6 @@ pub(crate) fn run(
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io { path, source }
-}
-
-/// A private folder whose socket paths are short enough wherever temporary files live.
-fn folder() -> Result<tempfile::TempDir> {
-    let place = std::env::temp_dir();
-    let longest = place.as_os_str().as_bytes().len() + "/keyward-emulator-XXXXXX/pcscd.comm".len();
-    let place = if longest <= SOCKET_PATH { place } else { PathBuf::from("/tmp") };
-    tempfile::Builder::new()
-        .prefix("keyward-emulator-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(&place)
-        .map_err(at(&place))
 }
 
 /// Waits for the program while its signals are passed on.

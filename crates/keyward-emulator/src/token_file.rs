@@ -17,7 +17,18 @@ use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use crate::{Card, Error, Firmware, Result, Touch, card::status::Sw};
+use crate::{Card, Error, Firmware, Result, Touch, card::status::Sw, touch::Finger};
+
+/// Where a write of the state is cut by a loss of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Half of the new state is beside the old one.
+    Half,
+    /// The new state is beside the old one, whole.
+    Whole,
+    /// The new state has taken the name; nobody was told.
+    Renamed,
+}
 
 /// A card and the file that keeps it; mode 0600, since test keys are in it.
 pub struct TokenFile {
@@ -83,7 +94,7 @@ impl TokenFile {
         self.card.firmware()
     }
 
-    /// Who answers when a key wants a touch.
+    /// What happens when a key wants a touch; see [`Card::set_touch`].
     pub fn set_touch(&mut self, touch: Touch) {
         self.card.set_touch(touch);
     }
@@ -91,6 +102,11 @@ impl TokenFile {
     /// Whether the token wants to be pulled out and plugged in again; see [`Card::take_reboot`].
     pub fn take_reboot(&mut self) -> bool {
         self.card.take_reboot()
+    }
+
+    /// Puts a finger on the token.
+    pub(crate) fn put_finger(&mut self, finger: Finger) {
+        self.card.put_finger(finger);
     }
 
     /// Power off and on, or a reset.
@@ -106,11 +122,57 @@ impl TokenFile {
             return answer;
         }
         if let Ok(card) = Card::from_json(&self.saved) {
-            let touch = self.card.touch();
-            self.card = card;
-            self.card.set_touch(touch);
+            self.replace_card(card);
         }
         Sw::MEMORY_FAILURE.bytes().to_vec()
+    }
+
+    /// As [`TokenFile::transmit`], except that power is lost while the state is written. The token comes back with
+    /// what its file says and `None` is the answer. A command that changes nothing is answered as ever.
+    pub(crate) fn transmit_cut(&mut self, apdu: &[u8], cut: Cut) -> Option<Vec<u8>> {
+        let answer = self.card.transmit(apdu);
+        if !self.card.take_changed() {
+            return Some(answer);
+        }
+        // A write that fails before its cut leaves the old state, which is one of the two that may be left.
+        let _ = self.write_cut(cut);
+        self.power_on();
+        None
+    }
+
+    fn write_cut(&mut self, cut: Cut) -> Result<()> {
+        let json = self.card.to_json()?;
+        let written = match cut {
+            Cut::Half => json.get(..json.len() / 2).unwrap_or_default(),
+            Cut::Whole | Cut::Renamed => &json,
+        };
+        let file = written_beside(&self.path, written)?;
+        if cut == Cut::Renamed {
+            self.lock = file.persist(&self.path).map_err(|refused| Error::io(&self.path)(refused.error))?;
+        } else {
+            file.keep().map_err(|refused| Error::io(&self.path)(refused.error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the state from the file, as an opening does.
+    fn power_on(&mut self) {
+        let read = std::fs::read(&self.path).map(Zeroizing::new);
+        if let Ok(json) = read
+            && let Ok(card) = Card::from_json(&json)
+        {
+            self.saved = json;
+            self.replace_card(card);
+        } else if let Ok(card) = Card::from_json(&self.saved) {
+            self.replace_card(card);
+        }
+        remove_leftovers(&self.path);
+    }
+
+    fn replace_card(&mut self, card: Card) {
+        let finger = self.card.take_finger();
+        self.card = card;
+        self.card.put_finger(finger);
     }
 
     fn save(&mut self) -> Result<()> {
@@ -250,6 +312,27 @@ mod tests {
         assert!(matches!(TokenFile::create(&path, 1, firmware()), Err(Error::Exists { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         assert!(matches!(TokenFile::open(&path), Err(Error::TokenFile { .. })));
+    }
+
+    #[test]
+    fn a_write_that_is_cut_leaves_the_old_state_or_the_new() {
+        for (cut, tries) in [(Cut::Half, 3), (Cut::Whole, 3), (Cut::Renamed, 2)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.token");
+            let mut token = TokenFile::create(&path, 1, firmware()).unwrap();
+            token.transmit(SELECT);
+            assert!(token.transmit_cut(&hex!("00200080"), cut).is_some(), "nothing is written");
+            assert_eq!(token.transmit_cut(WRONG_PIN, cut), None);
+            assert_eq!(token.transmit(&hex!("00200080")), hex!("6d00"), "{cut:?}: power was off");
+            token.transmit(SELECT);
+            assert_eq!(token.transmit(&hex!("00200080")), [0x63, 0xC0 + tries], "{cut:?}");
+            assert!(matches!(TokenFile::open(&path), Err(Error::InUse { .. })), "{cut:?}: still locked");
+            drop(token);
+            let mut again = TokenFile::open(&path).unwrap();
+            again.transmit(SELECT);
+            assert_eq!(again.transmit(&hex!("00200080")), [0x63, 0xC0 + tries], "{cut:?}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{cut:?}");
+        }
     }
 
     #[test]

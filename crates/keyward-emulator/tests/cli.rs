@@ -198,3 +198,33 @@ fn serve_answers_at_its_socket_until_it_is_told_to_stop() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(!socket.exists());
 }
+
+#[test]
+fn touch_and_faults_come_from_flags_and_ctl_and_unknown_ones_are_named() {
+    let bin = env!("CARGO_BIN_EXE_keyward-emulator");
+    let output = run(
+        &["--touch", "manual", "--fault", "reset@9", "--fault", "7:power-in-write=half@3", "--occupied"],
+        &format!(
+            "set -e; {bin} ctl status; {bin} ctl vacate 7; {bin} ctl fault 7 clear; {bin} ctl fault 7 hold@2; \
+             {bin} ctl touch delay=250; {bin} ctl reset 7; {bin} ctl status; {bin} ctl touch"
+        ),
+    );
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 2, "{}", text(&output.stderr));
+    assert!(lines[0].contains(r#""touch":"manual""#), "{}", lines[0]);
+    assert!(lines[0].contains(r#""faults":["reset@9","power-in-write=half@3"]"#), "{}", lines[0]);
+    assert!(lines[1].contains(r#""touch":"delay=250""#) && lines[1].contains(r#""faults":["hold@2"]"#));
+    assert_eq!(text(&output.stderr), "error: no token waits for a touch.\n");
+
+    for (option, value, known) in [
+        ("--touch", "maybe", "auto, deny, ask, manual and delay=MILLISECONDS"),
+        ("--fault", "explode@1", "power-before"),
+        ("--fault", "x:reset", "is no serial"),
+    ] {
+        let refused = emulator().args(["run", "--token", "x", option, value, "--", "true"]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains(known), "{}", text(&refused.stderr));
+    }
+    let refused = run(&["--fault", "8:reset"], "true");
+    assert_eq!(text(&refused.stderr), "error: no reader or serial is called 8.\n");
+}

@@ -41,26 +41,26 @@ struct State {
 
 /// The server, for as long as the tests run.
 #[derive(Clone)]
-pub struct Google {
+pub(super) struct Google {
     state: Arc<Mutex<State>>,
     address: String,
 }
 
 impl Google {
     /// Starts it, with one bucket of any name.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         let address = serve(move |request| Some(shared.lock().unwrap().answer(request)));
         Self { state, address }
     }
 
-    pub fn address(&self) -> &str {
+    pub(super) fn address(&self) -> &str {
         &self.address
     }
 
     /// Objects and uploads under way, by name.
-    pub fn everything(&self) -> Vec<String> {
+    pub(super) fn everything(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
         let uploads = state.uploads.values().map(|upload| format!("upload of {}", upload.key));
         state.objects.keys().cloned().chain(uploads).collect()

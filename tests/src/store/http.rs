@@ -76,6 +76,7 @@ impl Message {
         self
     }
 
+    /// The first header of this name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
@@ -86,6 +87,7 @@ impl Message {
         self.headers.push((name.to_owned(), value.into()));
     }
 
+    /// A request's method.
     pub fn method(&self) -> &str {
         self.line.split(' ').next().unwrap_or_default()
     }
@@ -95,6 +97,7 @@ impl Message {
         self.line.split(' ').nth(1).unwrap_or_default()
     }
 
+    /// An answer's status.
     pub fn status(&self) -> u16 {
         self.line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
     }
@@ -108,6 +111,7 @@ impl Message {
         })
     }
 
+    /// The first line and the headers, as they are sent.
     pub fn head(&self) -> Vec<u8> {
         let mut head = format!("{}\r\n", self.line).into_bytes();
         for (name, value) in &self.headers {
@@ -117,6 +121,7 @@ impl Message {
         head
     }
 
+    /// Sends it.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         to.write_all(&self.head())?;
         to.write_all(&self.body)?;
@@ -125,7 +130,7 @@ impl Message {
 }
 
 /// Undoes percent-encoding.
-pub fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -1,7 +1,6 @@
 //! Stores on loopback: moto for S3, Azurite for Azure, our own for Google, each behind a proxy that
 //! counts and spoils.
 
-#[allow(missing_docs, unreachable_pub)]
 mod google;
 mod http;
 mod proxy;
@@ -11,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use google::Google;
+use google::Google;
 pub use http::Message;
 pub use proxy::{Fault, Proxy, Seen};
 
@@ -42,12 +41,16 @@ impl Drop for Server {
 /// Which store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// moto.
     S3,
+    /// Azurite.
     Azure,
+    /// A server of our own.
     Google,
 }
 
 impl Kind {
+    /// All of them.
     pub const ALL: [Kind; 3] = [Kind::S3, Kind::Azure, Kind::Google];
 }
 

@@ -29,8 +29,11 @@ type Plan = Box<dyn FnMut(&Message) -> Fault + Send>;
 /// A request that was seen: method, target, and the range that it asks for.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    /// `GET`, `PUT`.
     pub method: String,
+    /// Path and query.
     pub target: String,
+    /// `bytes=0-65535`.
     pub range: Option<String>,
 }
 
@@ -72,6 +75,7 @@ impl Proxy {
         proxy
     }
 
+    /// Host and port.
     pub fn address(&self) -> &str {
         &self.address
     }

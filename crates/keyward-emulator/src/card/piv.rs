@@ -11,7 +11,7 @@
 
 mod keys;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -20,11 +20,12 @@ use super::{
     firmware::Firmware,
     object::{self, Name, ObjectId},
     pin::{self, Pin, Puk},
-    policy::{TOUCH_CACHE, Touch, TouchPolicy},
+    policy::{TOUCH_CACHE, TouchPolicy},
     state::{Bytes, PivState, State},
     status::Sw,
     tlv,
 };
+use crate::touch::Finger;
 
 /// SELECT's answer: application property template, SP 800-73-4 part 2 table 3.
 const PROPERTIES: &[u8] = &[
@@ -77,7 +78,7 @@ pub(crate) struct Piv<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) session: &'a mut Session,
     pub(crate) changed: &'a mut bool,
-    pub(crate) touch: Touch,
+    pub(crate) finger: &'a mut Finger,
     pub(crate) now: Instant,
 }
 
@@ -126,14 +127,18 @@ impl Piv<'_> {
     fn need_touch(&mut self, policy: TouchPolicy) -> Result<(), Sw> {
         let recent =
             self.session.touched.is_some_and(|at| self.now.saturating_duration_since(at) < TOUCH_CACHE);
-        match (policy, self.touch) {
-            (TouchPolicy::Never, _) => Ok(()),
-            (TouchPolicy::Cached, _) if recent => Ok(()),
-            (_, Touch::Auto) => {
-                self.session.touched = Some(self.now);
+        match policy {
+            TouchPolicy::Never => Ok(()),
+            TouchPolicy::Cached if recent => Ok(()),
+            _ => {
+                let asked = Instant::now();
+                if !self.finger.touches() {
+                    return Err(Sw::SECURITY_STATUS);
+                }
+                // The wait itself may have taken seconds.
+                self.session.touched = self.now.checked_add(Duration::from_secs(asked.elapsed().as_secs()));
                 Ok(())
             }
-            (_, Touch::Deny) => Err(Sw::SECURITY_STATUS),
         }
     }
 

@@ -1,4 +1,4 @@
-//! PIN and touch policies of keys, and the finger.
+//! PIN and touch policies of keys.
 //!
 //! Yubico's PIV extensions: tags AA and AB of GENERATE and IMPORT, tag 02 of GET METADATA, extension
 //! 1.3.6.1.4.1.41482.3.8 of an attestation.
@@ -75,14 +75,4 @@ impl TouchPolicy {
             Self::Cached => 3,
         }
     }
-}
-
-/// Who plays the finger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Touch {
-    /// Every wait for a touch is answered at once.
-    #[default]
-    Auto,
-    /// Nobody touches: each wait ends as a time-out does, with 6982.
-    Deny,
 }

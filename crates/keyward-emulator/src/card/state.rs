@@ -144,7 +144,7 @@ fn hex(bytes: &[u8]) -> Zeroizing<String> {
     text
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = Zeroizing::new(text.chars().map(|c| c.to_digit(16)).collect::<Option<Vec<_>>>()?);
     let (pairs, []) = digits.as_chunks::<2>() else { return None };
     pairs.iter().map(|[high, low]| u8::try_from(high << 4 | low).ok()).collect()

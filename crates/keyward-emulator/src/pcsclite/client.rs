@@ -18,6 +18,10 @@ use crate::readers::{ATR, ClientId, Code, Disposition, MAX_READERS, Readers, Sha
 const MAJOR: u32 = 4;
 const MINORS: std::ops::RangeInclusive<u32> = 4..=6;
 
+/// Protocols that a client may name beside T=1: the card's own, whichever it is.
+const PROTOCOL_RAW: u32 = 4;
+const PROTOCOL_ANY_OLD: u32 = 0x1000;
+
 const ATTRIBUTE_VENDOR_NAME: u32 = 0x0001_0100;
 const ATTRIBUTE_ATR: u32 = 0x0009_0303;
 const ATTRIBUTE_FRIENDLY_NAME: u32 = 0x7FFF_0003;
@@ -225,7 +229,13 @@ impl<'a> Client<'a> {
             return Err(Hangup);
         }
         let apdu = Zeroizing::new(self.read(usize::try_from(length).map_err(|_| Hangup)?)?);
-        let result = self.readers.transmit(self.id, handle, &apdu).map(Zeroizing::new);
+        let result = match (room, message.u32(4)) {
+            (..2, _) => Err(Code::INSUFFICIENT_BUFFER), // no room for a status word
+            (_, PROTOCOL_T1 | PROTOCOL_RAW | PROTOCOL_ANY_OLD) => {
+                self.readers.transmit(self.id, handle, &apdu).map(Zeroizing::new)
+            }
+            _ => Err(Code::PROTO_MISMATCH),
+        };
         let answered = result.as_ref().map_or(0, |answer| u32::try_from(answer.len()).unwrap_or(u32::MAX));
         let result = if answered > room { Err(Code::INSUFFICIENT_BUFFER) } else { result };
         message.set(16, PROTOCOL_T1);
@@ -278,8 +288,7 @@ fn share(mode: u32) -> Result<Share, Code> {
 
 /// T=1 must be among the protocols asked for, or "any", except for a direct connection.
 fn protocol(share: Share, protocols: u32) -> Result<(), Code> {
-    const ANY_OLD: u32 = 0x1000;
-    if share == Share::Direct || protocols & (PROTOCOL_T1 | ANY_OLD) != 0 {
+    if share == Share::Direct || protocols & (PROTOCOL_T1 | PROTOCOL_ANY_OLD) != 0 {
         Ok(())
     } else {
         Err(Code::PROTO_MISMATCH)

@@ -3,167 +3,14 @@
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
     time::Duration,
 };
 
 use hex_literal::hex;
 use proptest::prelude::*;
 
-use super::wire::Message;
+use super::peer::*;
 use crate::{Options, Server, TokenFile, control, readers::Code};
-
-const SELECT: &[u8] = &hex!("00a4040005a000000308");
-const VERIFY: &[u8] = &hex!("0020008008313233343536ffff");
-const ASK_PIN: &[u8] = &hex!("00200080");
-const READER: &str = "Yubico YubiKey OTP+FIDO+CCID 00 00";
-const LEAVE: u32 = 0;
-const RESET: u32 = 1;
-const UNPOWER: u32 = 2;
-const EXCLUSIVE: u32 = 1;
-const SHARED: u32 = 2;
-const DIRECT: u32 = 3;
-
-struct Place {
-    server: Server,
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn with(tokens: u32, options: &Options) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let tokens = (1..=tokens).map(|serial| {
-            let path = folder.path().join(format!("{serial}.token"));
-            TokenFile::create(&path, serial, "5.7.1".parse().unwrap()).unwrap()
-        });
-        let (socket, control) = (folder.path().join("pcsc"), folder.path().join("control"));
-        let server = Server::start(tokens.collect(), &socket, &control, options).unwrap();
-        Self { server, folder }
-    }
-
-    fn new() -> Self {
-        Self::with(1, &Options::default())
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("pcsc")
-    }
-
-    fn peer(&self) -> Peer {
-        Peer::connect(self, 4)
-    }
-}
-
-/// One client with one context.
-struct Peer {
-    stream: UnixStream,
-    context: u32,
-}
-
-impl Peer {
-    fn connect(place: &Place, minor: u32) -> Self {
-        let stream = UnixStream::connect(place.socket()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut peer = Self { stream, context: 0 };
-        let version = peer.ask(0x11, &[4, minor, 0]);
-        assert_eq!((version.u32(0), version.u32(4), version.u32(8)), (4, minor, 0));
-        let established = peer.ask(0x01, &[2, 0, 0xFFFF_FFFF]);
-        assert_eq!(established.u32(8), 0);
-        peer.context = established.u32(4);
-        peer
-    }
-
-    fn send(&mut self, command: u32, body: &[u8]) {
-        let header = [u32::try_from(body.len()).unwrap().to_ne_bytes(), command.to_ne_bytes()].concat();
-        self.stream.write_all(&[&header, body].concat()).unwrap();
-    }
-
-    fn receive(&mut self, length: usize) -> Message {
-        let mut bytes = vec![0; length];
-        self.stream.read_exact(&mut bytes).unwrap();
-        Message::new(bytes)
-    }
-
-    /// Sends a struct of u32 fields and reads it back.
-    fn ask(&mut self, command: u32, fields: &[u32]) -> Message {
-        let body: Vec<u8> = fields.iter().flat_map(|field| field.to_ne_bytes()).collect();
-        self.send(command, &body);
-        self.receive(body.len())
-    }
-
-    fn open(&mut self, reader: &str, share: u32) -> Result<i32, u32> {
-        self.open_with(reader, share, 3)
-    }
-
-    fn open_with(&mut self, reader: &str, share: u32, protocols: u32) -> Result<i32, u32> {
-        let mut body = vec![0; 152];
-        body[..4].copy_from_slice(&self.context.to_ne_bytes());
-        body[4..4 + reader.len()].copy_from_slice(reader.as_bytes());
-        body[132..136].copy_from_slice(&share.to_ne_bytes());
-        body[136..140].copy_from_slice(&protocols.to_ne_bytes());
-        self.send(0x04, &body);
-        let reply = self.receive(152);
-        match reply.u32(148) {
-            0 => {
-                assert_eq!(reply.u32(144), 2, "T=1");
-                Ok(reply.i32(140))
-            }
-            code => Err(code),
-        }
-    }
-
-    fn reconnect(&mut self, handle: i32, share: u32, init: u32) -> u32 {
-        self.ask(0x05, &[handle.cast_unsigned(), share, 3, init, 0, 0]).u32(20)
-    }
-
-    fn close(&mut self, handle: i32, disposition: u32) -> u32 {
-        self.ask(0x06, &[handle.cast_unsigned(), disposition, 9]).u32(8)
-    }
-
-    fn begin(&mut self, handle: i32) -> u32 {
-        self.ask(0x07, &[handle.cast_unsigned(), 9]).u32(4)
-    }
-
-    fn end(&mut self, handle: i32, disposition: u32) -> u32 {
-        self.ask(0x08, &[handle.cast_unsigned(), disposition, 9]).u32(8)
-    }
-
-    fn status(&mut self, handle: i32) -> u32 {
-        self.ask(0x0B, &[handle.cast_unsigned(), 9]).u32(4)
-    }
-
-    fn transmit(&mut self, handle: i32, apdu: &[u8]) -> Result<Vec<u8>, u32> {
-        self.transmit_into(handle, apdu, 4096)
-    }
-
-    fn transmit_into(&mut self, handle: i32, apdu: &[u8], room: u32) -> Result<Vec<u8>, u32> {
-        let length = u32::try_from(apdu.len()).unwrap();
-        let fields = [handle.cast_unsigned(), 2, 8, length, 2, 8, room, 0];
-        let body: Vec<u8> = fields.iter().flat_map(|field| field.to_ne_bytes()).collect();
-        self.send(0x09, &body);
-        self.stream.write_all(apdu).unwrap();
-        let reply = self.receive(32);
-        match reply.u32(28) {
-            0 => Ok(self.receive(reply.u32(24).try_into().unwrap()).into_bytes()),
-            code => Err(code),
-        }
-    }
-
-    fn states(&mut self) -> Vec<(String, u32, i32)> {
-        self.send(0x12, &[]);
-        self.read_states()
-    }
-
-    fn read_states(&mut self) -> Vec<(String, u32, i32)> {
-        let all: Vec<Message> = (0..16).map(|_| self.receive(184)).collect();
-        let named = all.iter().filter(|state| state.text(0, 128) != Some(""));
-        named.map(|state| (state.text(0, 128).unwrap().to_owned(), state.u32(132), state.i32(136))).collect()
-    }
-
-    fn is_closed(&mut self) -> bool {
-        matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
-    }
-}
 
 #[test]
 fn versions_4_4_to_4_6_are_answered_alike_and_others_refused() {
@@ -346,7 +193,8 @@ fn a_fault_pulls_the_token_before_a_certain_answer_and_the_trace_says_so() {
     let text = std::fs::read_to_string(trace.path()).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines.len(), 6);
+    assert_eq!((&lines[4]["event"], &lines[4]["serial"]), (&"removed".into(), &1.into()));
     assert_eq!(lines[0]["command"], "00a4040005a000000308");
     assert_eq!(lines[1]["serial"], 2);
     assert_eq!(lines[2]["response"], "63c3");
@@ -495,14 +343,19 @@ fn the_control_socket_does_what_it_is_told_and_names_what_it_knows() {
     assert_eq!(
         status,
         serde_json::json!({"reader": READER, "serial": 1, "firmware": "5.7.1", "inserted": true,
-            "connections": 0, "touch": "auto"})
+            "connections": 0, "touch": "auto", "waiting": false, "apdus": 0, "faults": []})
     );
     assert_eq!(ctl("remove 1").unwrap(), "");
     assert_eq!(ctl("remove 1").unwrap_err().to_string(), "1 is out already");
     assert_eq!(ctl(&format!("insert {READER}")).unwrap(), "");
     assert_eq!(ctl("touch deny").unwrap(), "");
     assert!(ctl("status").unwrap().contains("\"touch\":\"deny\""));
-    for request in ["", "touch", "remove", "remove 2", "dance", "touch maybe", "remove \u{1b}[2J"] {
+    for request in ["touch", "deny", "touch 1"] {
+        assert_eq!(ctl(request).unwrap_err().to_string(), "no token waits for a touch");
+    }
+    for request in
+        ["", "remove", "remove 2", "dance", "touch maybe", "remove \u{1b}[2J", "fault 1", "wait-apdus 1 x"]
+    {
         let message = ctl(request).unwrap_err().to_string();
         assert!(message.contains("knows: status") || message.contains("no reader or serial"), "{message}");
         assert!(!message.contains('\u{1b}'));

@@ -12,8 +12,10 @@ pub(crate) const HEADER: usize = 8;
 pub(crate) const MAX_BUFFER: u32 = 4 + 3 + (1 << 16) + 3 + 2;
 /// T=1, the protocol every connection gets.
 pub(crate) const PROTOCOL_T1: u32 = 2;
+/// Present.
+const STATE_PRESENT: u32 = 0x04;
 /// Present, powered, protocol negotiated.
-const STATE_READY: u32 = 0x04 | 0x10 | 0x20;
+const STATE_READY: u32 = STATE_PRESENT | 0x10 | 0x20;
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,10 @@ impl Message {
         }
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
@@ -138,7 +144,7 @@ fn reader_state(out: &mut Vec<u8>, reader: &ReaderView) {
     out.extend(reader.name.bytes().take(127));
     out.resize(end, 0);
     out.extend(reader.events.to_ne_bytes());
-    out.extend(STATE_READY.to_ne_bytes());
+    out.extend(if reader.powered { STATE_READY } else { STATE_PRESENT }.to_ne_bytes());
     out.extend(reader.sharing.to_ne_bytes());
     out.extend(ATR);
     out.resize(end + 12 + 36, 0);
@@ -152,7 +158,7 @@ mod tests {
 
     #[test]
     fn reader_states_have_the_layout_of_the_c_struct() {
-        let view = ReaderView { name: "Reader".into(), events: 3, sharing: -1 };
+        let view = ReaderView { name: "Reader".into(), events: 3, powered: true, sharing: -1 };
         let bytes = reader_states(&[None, Some(view)]);
         assert_eq!(bytes.len(), 16 * 184);
         assert!(bytes[..184].iter().all(|&byte| byte == 0));

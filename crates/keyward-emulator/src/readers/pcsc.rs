@@ -2,7 +2,7 @@
 //!
 //! `pcsclite.h` and `winscard.h`; numbers as they go over the wire are read in `pcsclite`.
 
-use crate::Firmware;
+use crate::{Fault, Firmware, Touch};
 
 /// A result code of the PC/SC interface, `pcsclite.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ impl Disposition {
 pub(crate) struct ReaderView {
     pub(crate) name: String,
     pub(crate) events: u32,
+    /// Not after UNPOWER, until somebody connects.
+    pub(crate) powered: bool,
     /// −1: held exclusively; else how many share it.
     pub(crate) sharing: i32,
 }
@@ -70,6 +72,14 @@ pub struct TokenStatus {
     pub inserted: bool,
     /// How many connections are open to it.
     pub connections: usize,
+    /// What happens when a key wants a touch.
+    pub touch: Touch,
+    /// Whether it waits for a touch now.
+    pub waiting: bool,
+    /// How many APDUs were sent to it.
+    pub apdus: u64,
+    /// The faults that have not struck yet, with the APDUs left to each.
+    pub faults: Vec<Fault>,
 }
 
 /// Names a client for as long as its socket lives.

@@ -2,25 +2,56 @@
 //!
 //! Locking, waiting and telling clients is the business of `readers`; nothing here blocks.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{ClientId, Code, Disposition, Outcome, ReaderView};
 use crate::{
-    Error, Result, Touch,
-    fault::RemoveAt,
+    Error, Firmware, Result,
+    fault::Faults,
     token_file::TokenFile,
-    trace::{Redactor, Trace},
+    touch::Hand,
+    trace::{Event, Trace},
 };
 
 pub(super) struct Reader {
     pub(super) name: String,
-    pub(super) token: TokenFile,
-    pub(super) redactor: Redactor,
+    pub(super) serial: u32,
+    pub(super) firmware: Firmware,
+    /// The token; out of the reader while it works on a command, which may wait for a touch.
+    pub(super) token: Option<TokenFile>,
+    /// It was reset while it was out, and takes note when it is back.
+    pub(super) cycle: bool,
+    pub(super) hand: Arc<Hand>,
+    pub(super) faults: Faults,
+    /// How many APDUs the token has answered or not.
+    pub(super) apdus: u64,
+    /// An answer is held back.
+    pub(super) holding: bool,
     pub(super) inserted: bool,
+    pub(super) powered: bool,
     pub(super) events: u32,
     pub(super) exclusive: bool,
+    /// Somebody who is no client of ours holds it exclusively.
+    pub(super) occupied: bool,
     pub(super) shared: i32,
     pub(super) lock: Option<Lock>,
+}
+
+impl Reader {
+    /// Power off and on.
+    pub(super) fn power_cycle(&mut self) {
+        match &mut self.token {
+            Some(token) => token.power_cycle(),
+            None => self.cycle = true,
+        }
+    }
+
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.exclusive || self.occupied
+    }
 }
 
 pub(super) struct Lock {
@@ -51,9 +82,9 @@ pub(super) struct Table {
     pub(super) waiting: HashSet<ClientId>,
     /// How often a reader came or went.
     pub(super) events: u32,
-    pub(super) touch: Touch,
-    pub(super) remove_at: RemoveAt,
-    pub(super) trace: Option<Trace>,
+    pub(super) trace: Trace,
+    /// The server is being stopped: nobody waits for anything any more.
+    pub(super) closed: bool,
 }
 
 impl Table {
@@ -62,7 +93,8 @@ impl Table {
             reader.inserted.then(|| ReaderView {
                 name: reader.name.clone(),
                 events: reader.events,
-                sharing: if reader.exclusive { -1 } else { reader.shared },
+                powered: reader.powered,
+                sharing: if reader.is_exclusive() { -1 } else { reader.shared },
             })
         };
         self.readers.iter().map(view).collect()
@@ -79,7 +111,7 @@ impl Table {
     }
 
     /// The reader of a client's handle, unless the card was reset under it.
-    pub(super) fn use_handle(&mut self, client: ClientId, handle: i32) -> Outcome<usize> {
+    pub(super) fn use_handle(&self, client: ClientId, handle: i32) -> Outcome<usize> {
         let index = self.index_of(client, handle)?;
         match self.handles.get(&handle) {
             Some(known) if known.state == HandleState::Reset => Err(Code::RESET_CARD),
@@ -97,7 +129,9 @@ impl Table {
     /// Resets the card; every handle on it will hear of it.
     pub(super) fn reset(&mut self, index: usize) {
         if let Some(reader) = self.readers.get_mut(index) {
-            reader.token.power_cycle();
+            reader.power_cycle();
+            reader.powered = true;
+            self.trace.event(&reader.name, Some(reader.serial), Event::Reset);
         }
         for handle in self.handles.values_mut().filter(|handle| handle.reader == index) {
             if handle.state == HandleState::Good {
@@ -113,17 +147,24 @@ impl Table {
         reader.exclusive = false;
         reader.shared = 0;
         reader.lock = None;
-        reader.token.power_cycle();
+        reader.occupied = false;
+        reader.holding = false;
+        reader.power_cycle();
+        reader.hand.decide(false);
+        self.trace.event(&reader.name, Some(reader.serial), Event::Removed);
         self.events = next_event(self.events);
         for handle in self.handles.values_mut().filter(|handle| handle.reader == index) {
             handle.state = HandleState::Gone;
         }
     }
 
+    /// Plugs a token in that is out.
     pub(super) fn insert(&mut self, index: usize) {
         let Some(reader) = self.readers.get_mut(index) else { return };
         reader.inserted = true;
+        reader.powered = true;
         reader.events = reader.events.wrapping_add(1);
+        self.trace.event(&reader.name, Some(reader.serial), Event::Inserted);
         self.events = next_event(self.events);
     }
 
@@ -152,6 +193,11 @@ impl Table {
         if disposition.resets() {
             self.reset(closed.reader);
         }
+        if disposition == Disposition::Unpower
+            && let Some(reader) = self.readers.get_mut(closed.reader)
+        {
+            reader.powered = false; // until somebody connects again
+        }
     }
 
     /// Closes handles whose owner is gone. One inside a transaction may have left a PIN verified: that card is reset.
@@ -170,7 +216,7 @@ impl Table {
     pub(super) fn find(&self, which: &str) -> Result<usize> {
         self.readers
             .iter()
-            .position(|reader| reader.name == which || which.parse() == Ok(reader.token.serial()))
+            .position(|reader| reader.name == which || which.parse() == Ok(reader.serial))
             .ok_or_else(|| Error::Control(format!("no reader or serial is called {}", printable(which))))
     }
 }

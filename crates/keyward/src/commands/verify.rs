@@ -63,7 +63,10 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: &VerifyArgs) -> Result<()> {
     if wrong > 0 {
         let things = if wrong == 1 { "1 thing is".to_owned() } else { format!("{wrong} things are") };
         return Err(Failure::new(Kind::NotVerified, format!("{archives} looked at; {things} wrong. {SAFE}"))
-            .hint("What should be there and was deleted on purpose: keyward receipt retire --missing."));
+            .hint(
+                "A series that is kept in several places is verified in one run: keyward verify PLACE PLACE.",
+            )
+            .hint("What was deleted on purpose: keyward receipt retire --missing."));
     }
     let deep = if args.deep { ", to the last byte" } else { "" };
     ui.say(format!("{archives}: all are what their receipts say{deep}."));
@@ -107,7 +110,13 @@ pub fn look(places: &[Place], deep: Option<&Bar>) -> Result<Found> {
         }
         found.folders.push(address(place));
         for one in &listed {
-            found.shown.insert(address(&one.place), one.place.to_string());
+            let (address, name) = (address(&one.place), one.place.to_string());
+            if let (Some(archive), Some(name)) =
+                (address.strip_suffix(RECEIPT_SUFFIX), name.strip_suffix(RECEIPT_SUFFIX))
+            {
+                found.shown.insert(archive.to_owned(), name.to_owned());
+            }
+            found.shown.insert(address, name);
         }
         let receipts: Vec<&Place> = listed
             .iter()
