@@ -302,7 +302,8 @@ fn filling_tells_a_failed_input_from_a_failed_output() {
     let truth = plaintext(6 * BATCH);
     let recipient = IDENTITY.recipient().unwrap();
     let out = Fails { inner: Vec::new(), left: 5 * BATCH };
-    let mut writer = SealWriter::new(&[recipient.clone()], out, SealOptions { threads: 2 }).unwrap();
+    let mut writer =
+        SealWriter::new(std::slice::from_ref(&recipient), out, SealOptions { threads: 2 }).unwrap();
     let mut input = truth.as_slice();
     let failed = loop {
         match writer.fill_from(&mut input) {
