@@ -207,7 +207,7 @@ fn reads_of_a_hundred_thousand_files_are_counted() {
         let place =
             stores(&store, &temp.path().join("state")).place(format!("{}/tree.age", store.root)).unwrap();
         let recipients = [holder.0.recipient().unwrap()];
-        seal_tree(&[folder.clone()], &recipients, &place, &SealOptions::default(), &()).unwrap();
+        seal_tree(std::slice::from_ref(&folder), &recipients, &place, &SealOptions::default(), &()).unwrap();
         let cost = |work: &dyn Fn()| {
             store.proxy.plan(|_| Fault::Pass);
             work();
