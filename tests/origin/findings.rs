@@ -28,14 +28,19 @@ fn what_is_whole_verifies_and_opens() {
     assert_eq!(findings(&sandbox), [""; 0]);
     verify(&sandbox)
         .success()
-        .stdout_has("store/photos-3.age: ok, receipt 3 of series photos by ")
+        .stdout_has("store/photos-3.age: ok (receipt 3 of series photos by ")
         .stderr_has("5 archives: all are what their receipts say.");
     sandbox
         .keyward(["verify", "--deep", "store"])
         .go()
         .success()
         .stderr_has("all are what their receipts say, to the last byte");
-    sandbox.keyward(["verify", "store/photos-2.age"]).go().success().stdout_has("photos-2.age: ok");
+    sandbox
+        .keyward(["verify", "store/photos-2.age"])
+        .go()
+        .success()
+        .stdout_has("photos-2.age: ok")
+        .stderr_has("1 archive:");
     open(&sandbox, "store/photos-5.age")
         .go()
         .success()

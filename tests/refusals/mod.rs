@@ -50,6 +50,7 @@ fn nothing_left_behind(sandbox: &Sandbox) {
         "letter.age",
         "letter.age.receipt",
         "other.age",
+        "other.age.receipt",
         "photos",
         "photos.age",
         "photos.age.receipt",

@@ -59,7 +59,8 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: &VerifyArgs) -> Result<()> {
         return Err(Failure::new(Kind::NotFound, format!("There is neither archive nor receipt in {what}.")));
     }
     let wrong = audit.lines.iter().filter(|line| !line.finding.is_fine()).count() as u64;
-    let archives = ui::count(found.archives.len() as u64, "archive", "archives");
+    let archives =
+        ui::count(found.archives.len().saturating_add(found.alone.len()) as u64, "archive", "archives");
     if wrong > 0 {
         let things = if wrong == 1 { "1 thing is".to_owned() } else { format!("{wrong} things are") };
         return Err(Failure::new(Kind::NotVerified, format!("{archives} looked at; {things} wrong. {SAFE}"))
@@ -211,7 +212,7 @@ fn print(found: &Found, audit: &Audit, json: bool) -> Result<()> {
         }
         let receipt = match &line.receipt {
             Some((sealer, series, sequence)) if line.finding.is_fine() => {
-                format!(", receipt {sequence} of series {series} by {sealer}")
+                format!(" (receipt {sequence} of series {series} by {sealer})")
             }
             _ => String::new(),
         };
