@@ -188,8 +188,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         sed -n 's/^# public key: //p' id.txt >to.txt\n\
         rclone obscure benches >obscured; : >one.txt";
     measure::aside(&format!("{WORDS}\n{keys}"), room.path())?;
-    let parts: [(&str, fn() -> Vec<Contender>); 3] = [("file", file), ("tree", tree), ("pick", pick)];
-    for (part, contenders) in parts {
+    for (part, contenders) in [("file", file()), ("tree", tree()), ("pick", pick())] {
         if plan.only.as_ref().is_some_and(|only| only != part) {
             continue;
         }
@@ -200,7 +199,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
             // One file from the middle of the tree.
             measure::aside("find tree -type f -size +2k | sort | sed -n 201p >one.txt", room.path())?;
         }
-        let rows = rounds(&contenders(), plan, &setup, room.path())?;
+        let rows = rounds(&contenders, plan, &setup, room.path())?;
         table::print(part, sizes, plan.rounds, &rows);
         if part == "file" {
             std::fs::remove_file(room.path().join("dense"))?;

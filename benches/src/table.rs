@@ -5,7 +5,7 @@ use crate::inputs::Sizes;
 use crate::measure::Taken;
 use crate::peers::Row;
 
-/// What issue and documents promise: part, step, peer, measure, and the most that the ratio may be.
+/// What is aimed at: part, step, peer, measure, and the most that the ratio may be.
 type Target = (&'static str, &'static str, &'static str, &'static str, f64);
 const TARGETS: [Target; 6] = [
     ("file", "seal", "age", "CPU", 0.55),

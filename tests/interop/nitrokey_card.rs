@@ -74,6 +74,7 @@ fn a_card_of_another_make_is_enrolled_by_the_standard_and_opens_by_pin() {
         card.keyward(&sandbox, &["open", "sealed.age", "-o", "-"])
             .go()
             .success()
+            .stderr_lacks("Touch")
             .stdout_is("for a card of another make\n");
         // Its share of an epoch is the custody key's.
         card.keyward(&sandbox, &["epoch", "open", "--export", "epoch.key", "--yes", "--with", "carol"])

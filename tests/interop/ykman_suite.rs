@@ -155,7 +155,7 @@ fn firmware_5_4_passes_the_device_tests_of_ykman() {
     if campaign_is_long() {
         passes("5.4.3", "5.4", &FILES, 150);
     } else {
-        passes("5.4.3", "5.4", &CORE, 15);
+        passes("5.4.3", "5.4", &CORE, 14);
     }
 }
 
@@ -164,7 +164,7 @@ fn firmware_5_2_passes_the_device_tests_of_ykman() {
     if campaign_is_long() {
         passes("5.2.7", "5.2", &FILES, 130);
     } else {
-        passes("5.2.7", "5.2", &CORE, 15);
+        passes("5.2.7", "5.2", &CORE, 14);
     }
 }
 
@@ -173,6 +173,6 @@ fn firmware_4_3_passes_the_device_tests_of_ykman() {
     if campaign_is_long() {
         passes("4.3.5", "4.3", &FILES, 120);
     } else {
-        passes("4.3.5", "4.3", &CORE, 15);
+        passes("4.3.5", "4.3", &CORE, 14);
     }
 }

@@ -1,8 +1,8 @@
 //! Certificates for Keyward's slots and the Key History object, so that other PIV programs list the keys.
 //!
 //! RFC 5280; SP 800-73-4 part 1 section 3.3.3 and tables 10 and 41. OpenSC and ykman show any certificate in a slot, OpenSC a
-//! retired slot only if the Key History counts it, `age-plugin-yubikey --list-all` any P-256 key in a retired slot. The
-//! subject is `O=Keyward`: these keys were not made by age-plugin-yubikey, so they do not say so.
+//! retired slot only if the Key History counts it; age-plugin-yubikey 0.5.1 lists nothing on a token that has a Key
+//! History at all (see `furnish.rs`). The subject is `O=Keyward`: these keys were not made by age-plugin-yubikey, so they do not say so.
 //!
 //! They prove nothing: whoever has the management key writes what they like. What a key is worth is in its
 //! attestation; which keys count is in the vault's statement.

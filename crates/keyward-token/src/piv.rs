@@ -346,6 +346,17 @@ impl<S> Piv<'_, S> {
         self.client.certificate(slot)
     }
 
+    /// Whether the slot's key is one that Keyward made for something else than archives, by its certificate: whoever opens a
+    /// file without a vault at hand leaves such a key alone.
+    ///
+    /// # Errors
+    /// [`Error::Removed`] and the like.
+    pub fn is_for_no_archive(&mut self, slot: Slot) -> Result<bool> {
+        let certificate = self.client.certificate(slot)?;
+        let ours = certificate.as_deref().and_then(crate::certificate::ours);
+        Ok(ours.is_some_and(|ours| ours.role != crate::certificate::Role::Archive))
+    }
+
     /// Has the card attest that the slot's key was generated on it (Yubico): a certificate in DER. `None` if it
     /// cannot: no key, an imported one, or a card without the command.
     ///

@@ -31,6 +31,8 @@ pub struct Signer<'a> {
     /// The public key in 9E; none for a card that cannot prove itself.
     pub card_proof: Option<Point>,
     pub slot: Slot,
+    /// Whether the key waits for a touch: a YubiKey's does, another card knows none.
+    pub touch: bool,
     /// The key that the statement gives this admin.
     pub key: PublicKey,
 }
@@ -56,8 +58,9 @@ pub fn sign(
         None => piv.accept_card_without_proof(),
     };
     let mut piv = piv.verify(&pin).map_err(fail)?;
+    let touch = if signer.touch { "Touch" } else { "Using" };
     ui.must(format!(
-        "Touch {} to sign generation {} of vault `{}` …",
+        "{touch} {} to sign generation {} of vault `{}` …",
         signer.name,
         statement.generation(),
         statement.name()
@@ -147,6 +150,7 @@ impl Admins<'_> {
                 reader: &reader,
                 card_proof: holder.card_proof,
                 slot,
+                touch: holder.serial.is_some(),
                 key: *key,
             };
             let pin = self.pins.pin(self.ui, holder.serial, &label)?;

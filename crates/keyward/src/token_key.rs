@@ -23,8 +23,8 @@ pub struct TokenSlot<'a, 'c> {
     /// Where the ML-KEM seeds may be, the likeliest first; empty for a classic token.
     pub seed_objects: &'a [ObjectId],
     pub ui: Ui,
-    /// What the person reads before the touch.
-    pub touch: &'a str,
+    /// What the person reads before the touch; nothing for a key that asks for none.
+    pub touch: Option<&'a str>,
 }
 
 impl TokenKey for TokenSlot<'_, '_> {
@@ -33,7 +33,9 @@ impl TokenKey for TokenSlot<'_, '_> {
     }
 
     fn ecdh(&mut self, peer: &[u8; 65]) -> Result<SharedSecret, TokenError> {
-        self.ui.must(self.touch);
+        if let Some(touch) = self.touch {
+            self.ui.must(touch);
+        }
         let secret = self.piv.ecdh(self.slot, peer)?;
         Ok(SharedSecret::init_with(|bytes| bytes.copy_from_slice(secret.expose())))
     }

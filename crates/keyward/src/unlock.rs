@@ -38,6 +38,8 @@ pub struct Holder {
     /// Where the custody key is.
     pub custody_slot: Slot,
     pub seed_object: Option<ObjectId>,
+    /// Whether the archive key asks for a touch.
+    pub archive_touch: bool,
 }
 
 /// Which of a token's two keys is asked for.
@@ -63,6 +65,14 @@ impl Holder {
         match purpose {
             Purpose::Archive => self.archive_slot,
             Purpose::Share => self.custody_slot,
+        }
+    }
+
+    /// Whether the key for this purpose may wait for a touch. A card that is no YubiKey knows none.
+    fn touch(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Archive => self.archive_touch,
+            Purpose::Share => self.serial.is_some(),
         }
     }
 
@@ -323,6 +333,7 @@ impl Unlock<'_> {
             slot: holder.slot(self.purpose),
             point,
             seed_objects: holder.seed_object.into_iter().collect(),
+            touch: holder.touch(self.purpose),
         })
     }
 
@@ -407,7 +418,7 @@ impl Unlock<'_> {
             self.pins.forget(serial);
         }
         let mut piv = verified.map_err(fail)?;
-        let touch = format!("Touch {} to open {} …", asked.name, self.what);
+        let touch = asked.touch.then(|| format!("Touch {} to open {} …", asked.name, self.what));
         let mut key = TokenSlot {
             piv: &mut piv,
             pin: &pin,
@@ -416,7 +427,7 @@ impl Unlock<'_> {
             point: asked.point,
             seed_objects: &asked.seed_objects,
             ui: self.ui,
-            touch: &touch,
+            touch: touch.as_deref(),
         };
         self.header.unwrap_token(&mut key).map_err(|error| match error {
             keyward_age::Error::Token(inner) => match inner.downcast::<Error>() {
@@ -471,6 +482,8 @@ impl Unlock<'_> {
                 slot,
                 point,
                 seed_objects: vec![ObjectId::IRIS, ObjectId::FACIAL_IMAGE],
+                // Nothing says whether this key waits for one; a card that is no YubiKey does not.
+                touch: facts.serial.is_some(),
             };
             return self.open(piv, &asked, &secret);
         }
@@ -528,6 +541,8 @@ struct Asked {
     point: Point,
     /// Where the ML-KEM seeds may be, the likeliest first.
     seed_objects: Vec<ObjectId>,
+    /// Whether it may wait for a touch.
+    touch: bool,
 }
 
 struct Facts {
@@ -547,7 +562,10 @@ fn facts(piv: &mut Piv<'_, Locked>, header: &Header) -> keyward_token::Result<Fa
             Err(Error::NoKey { .. } | Error::Certificate { .. } | Error::Status { .. }) => None,
             Err(error) => return Err(error),
         };
-        if let Some(point) = point.filter(|point| header.addressed_to_point(point)) {
+        // A share that was made to look like an archive does not reach the custody key, wherever that is.
+        if let Some(point) = point.filter(|point| header.addressed_to_point(point))
+            && !piv.is_for_no_archive(slot)?
+        {
             opens = Some((slot, point));
             break;
         }

@@ -253,6 +253,7 @@ impl Trusted {
                 custody: token.custody.clone(),
                 custody_slot: slot(name, token.custody_slot)?,
                 seed_object,
+                archive_touch: token.touch_policy != keyward_custody::TouchPolicy::Never,
             });
         }
         Ok(Holders {

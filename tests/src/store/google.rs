@@ -17,12 +17,13 @@ use super::proxy::serve;
 struct Object {
     bytes: Vec<u8>,
     generation: u64,
+    digest: String,
     meta: Vec<(String, String)>,
 }
 
 impl Object {
     fn e_tag(&self) -> String {
-        format!("\"{}-{}\"", self.generation, short(&self.bytes))
+        format!("\"{}-{}\"", self.generation, self.digest)
     }
 }
 
@@ -59,10 +60,11 @@ impl Google {
         &self.address
     }
 
-    /// Objects and uploads under way, by name.
+    /// Objects by name, and uploads under way by their parts.
     pub(super) fn everything(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        let uploads = state.uploads.values().map(|upload| format!("upload of {}", upload.key));
+        let uploads =
+            state.uploads.values().map(|upload| format!("{} parts of {}", upload.parts.len(), upload.key));
         state.objects.keys().cloned().chain(uploads).collect()
     }
 }
@@ -120,7 +122,7 @@ impl State {
 
     fn store(&mut self, key: &str, bytes: Vec<u8>, meta: Vec<(String, String)>) -> Message {
         self.counter += 1;
-        let object = Object { bytes, generation: self.counter, meta };
+        let object = Object { digest: short(&bytes), bytes, generation: self.counter, meta };
         let answer = xml("<CopyObjectResult/>".into())
             .with("etag", object.e_tag())
             .with("x-goog-generation", object.generation.to_string());

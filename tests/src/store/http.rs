@@ -76,7 +76,7 @@ impl Message {
         self
     }
 
-    /// The first header of this name, whatever its case.
+    /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
@@ -87,7 +87,7 @@ impl Message {
         self.headers.push((name.to_owned(), value.into()));
     }
 
-    /// A request's method.
+    /// The method of a request.
     pub fn method(&self) -> &str {
         self.line.split(' ').next().unwrap_or_default()
     }
@@ -97,7 +97,7 @@ impl Message {
         self.line.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// An answer's status.
+    /// The status of an answer, or 0.
     pub fn status(&self) -> u16 {
         self.line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
     }
@@ -111,7 +111,7 @@ impl Message {
         })
     }
 
-    /// The first line and the headers, as they are sent.
+    /// All before the body, as it is on the wire.
     pub fn head(&self) -> Vec<u8> {
         let mut head = format!("{}\r\n", self.line).into_bytes();
         for (name, value) in &self.headers {

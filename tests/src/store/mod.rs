@@ -117,20 +117,32 @@ impl Store {
         Self { root: "gs://bucket", variables: owned(&variables), proxy, google: Some(google), _server: None }
     }
 
-    /// Everything in our own Google, uploads under way too.
+    /// Everything in our own Google, uploads under way too, with their number of parts.
     pub fn google_has(&self) -> Option<Vec<String>> {
         self.google.as_ref().map(Google::everything)
     }
 
-    /// Parts that S3 keeps of uploads that are not completed.
-    pub fn s3_uploads(&self) -> usize {
-        let answer = ask(
-            self.proxy.address(),
-            "GET /bucket?uploads HTTP/1.1\r\nhost: s3\r\nauthorization: AWS4-HMAC-SHA256 Credential=test/20261124/us-east-1/s3/aws4_request\r\n",
-        );
-        let body = String::from_utf8_lossy(&answer.body).into_owned();
-        assert_eq!(answer.status(), 200, "{body}");
-        body.matches("<UploadId>").count()
+    /// Uploads to S3 that are neither completed nor aborted: the parts that each has.
+    pub fn s3_uploads(&self) -> Vec<usize> {
+        const SIGNED: &str = "host: s3\r\nauthorization: AWS4-HMAC-SHA256 Credential=test/20261124/us-east-1/s3/aws4_request\r\n";
+        let get = |target: &str| {
+            let answer = ask(self.proxy.address(), &format!("GET {target} HTTP/1.1\r\n{SIGNED}"));
+            let body = String::from_utf8(answer.body.clone()).unwrap();
+            assert_eq!(answer.status(), 200, "{body}");
+            body
+        };
+        let inner = |text: &str, tag: &str| {
+            let (_, rest) = text.split_once(&format!("<{tag}>")).unwrap();
+            rest.split_once("</").unwrap().0.to_owned()
+        };
+        let all = get("/bucket?uploads");
+        all.split("<Upload>")
+            .skip(1)
+            .map(|upload| {
+                let (key, id) = (inner(upload, "Key"), inner(upload, "UploadId"));
+                get(&format!("/bucket/{key}?uploadId={id}")).matches("<PartNumber>").count()
+            })
+            .collect()
     }
 }
 

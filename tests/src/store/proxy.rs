@@ -29,11 +29,11 @@ type Plan = Box<dyn FnMut(&Message) -> Fault + Send>;
 /// A request that was seen: method, target, and the range that it asks for.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// `GET`, `PUT`.
+    /// `GET`, `PUT` and the like.
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// `bytes=0-65535`.
+    /// The range, of whichever header asks for it.
     pub range: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl Proxy {
         proxy
     }
 
-    /// Host and port.
+    /// `HOST:PORT`.
     pub fn address(&self) -> &str {
         &self.address
     }

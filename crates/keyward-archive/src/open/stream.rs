@@ -141,9 +141,12 @@ fn lane(
     }
 }
 
+/// Where a lane's pieces come out, and where their buffers go back.
+type Outlet = (Receiver<Result<Piece, Error>>, Sender<Vec<u8>>);
+
 /// The tar, as it comes from the lanes.
 pub(super) struct Pieces {
-    lanes: Vec<(Receiver<Result<Piece, Error>>, Sender<Vec<u8>>)>,
+    lanes: Vec<Outlet>,
     /// The lane whose piece is next.
     turn: usize,
     piece: Vec<u8>,

@@ -9,6 +9,7 @@ mod journal;
 mod local;
 mod parts;
 mod read;
+mod resume;
 mod stores;
 mod upload;
 
@@ -25,9 +26,9 @@ use object_store::path::Path as Key;
 
 pub(crate) use local::folder_of;
 pub(crate) use read::{Object, Sequential};
+pub use resume::{Left, Unfinished};
 use stores::Bucket;
 pub use stores::{Patience, Stores};
-pub use upload::{Left, Unfinished};
 
 use crate::error::Error;
 
@@ -202,7 +203,7 @@ impl Place {
     pub fn left(&self) -> Result<Left, Error> {
         match &self.at {
             At::Local(_) => Ok(Left::Nothing),
-            At::Remote(remote) => upload::left(remote),
+            At::Remote(remote) => resume::left(remote),
         }
     }
 

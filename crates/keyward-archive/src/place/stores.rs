@@ -384,3 +384,94 @@ impl fmt::Debug for Stores {
         f.debug_struct("Stores").field("state", &self.0.state).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stores(variables: &[(&str, &str)]) -> Stores {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Stores::new(variables.iter().map(owned), "state")
+    }
+
+    const AWS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "an-id"), ("AWS_SECRET_ACCESS_KEY", "a-secret")];
+
+    #[test]
+    fn names_of_places() {
+        let stores = stores(&AWS);
+        for name in ["s3://bucket/a", "s3://bucket/a b/ä.age", "s3://bucket/", "s3://b-1.x/%41/~"] {
+            let place = stores.place(name).unwrap();
+            assert_eq!((place.to_string().as_str(), place.path()), (name, None));
+        }
+        assert_eq!(stores.place("s3://bucket").unwrap().to_string(), "s3://bucket/");
+        let place = stores.place("s3://bucket/dir/a.age").unwrap();
+        assert_eq!(place.name(), "a.age");
+        assert_eq!(place.sibling(".receipt").to_string(), "s3://bucket/dir/a.age.receipt");
+        for name in ["a", "./s3://x", "/tmp/a://b", "s3:/bucket/a", ":", ""] {
+            assert_eq!(stores.place(name).unwrap().path(), Some(Path::new(name)), "{name}");
+        }
+        for name in [
+            "s3://",
+            "s3:///a",
+            "s3://b/../a",
+            "s3://b//a",
+            "s3://b/a//c",
+            "s3://a:b@c/d",
+            "ftp://a/b",
+            "https://a/b",
+        ] {
+            assert!(matches!(stores.place(name), Err(Error::Place { .. })), "{name}");
+        }
+        let other = stores.place("s3://bucket/dir/b.age").unwrap();
+        assert!(place < other && place == stores.place("s3://bucket/dir/a.age").unwrap());
+        assert!(Place::from(Path::new("z")) < place);
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine_unless_it_is_asked_for() {
+        let with = |endpoint, more: &[(&str, &str)]| {
+            let mut all = AWS.to_vec();
+            all.push(("AWS_ENDPOINT_URL", endpoint));
+            all.extend_from_slice(more);
+            stores(&all).place("s3://bucket/a")
+        };
+        for here in ["http://127.0.0.1:5000", "http://localhost:1/x", "http://[::1]:9", "https://example.org"]
+        {
+            assert!(with(here, &[]).is_ok(), "{here}");
+        }
+        for away in ["http://example.org", "http://127.0.0.1.example.org", "http://localhost@example.org:1"] {
+            let refused = with(away, &[]).unwrap_err().to_string();
+            assert!(refused.contains("AWS_ALLOW_HTTP"), "{refused}");
+            assert!(with(away, &[("AWS_ALLOW_HTTP", "true")]).is_ok());
+        }
+    }
+
+    #[test]
+    fn azure_by_a_connection_string_or_by_parts() {
+        let string = "DefaultEndpointsProtocol=https;AccountName=me;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net";
+        let from_string = stores(&[("AZURE_STORAGE_CONNECTION_STRING", string)]);
+        let settings = from_string.azure().unwrap();
+        assert_eq!(settings["endpoint"], "https://me.blob.core.windows.net");
+        assert_eq!(settings["access_key"], "c2VjcmV0");
+        from_string.place("az://box/a").unwrap();
+        let parts = [("AZURE_STORAGE_ACCOUNT", "you"), ("AZURE_STORAGE_KEY", "a2V5")];
+        assert_eq!(stores(&parts).azure().unwrap()["account_name"], "you");
+        stores(&parts).place("az://box/a").unwrap();
+        let emulator = stores(&[("AZURE_STORAGE_CONNECTION_STRING", "UseDevelopmentStorage=true")]);
+        assert_eq!(emulator.azure().unwrap()["endpoint"], "http://127.0.0.1:10000/devstoreaccount1");
+        let broken = stores(&[("AZURE_STORAGE_CONNECTION_STRING", "AccountKey=c2VjcmV0;nonsense")]);
+        let refused = broken.place("az://box/a").unwrap_err().to_string();
+        assert!(!refused.contains("c2VjcmV0") && !refused.contains("nonsense"), "{refused}");
+    }
+
+    #[test]
+    fn nothing_that_is_shown_has_a_secret_in_it() {
+        let stores = stores(&AWS);
+        let place = stores.place("s3://bucket/a").unwrap();
+        let shown = format!("{stores:?} {place:?} {place}");
+        assert!(
+            shown.contains("s3://bucket/a") && !shown.contains("a-secret") && !shown.contains("an-id"),
+            "{shown}"
+        );
+    }
+}

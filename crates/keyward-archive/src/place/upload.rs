@@ -9,9 +9,8 @@
 //! Each run carries a random number, the writer, in the object's metadata. By it an answer that was
 //! lost is told from another's success: whoever finds its own number at the name has won.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +27,6 @@ use super::journal::{Journal, hex};
 use super::stores::Cloud;
 use super::{Overwrite, Remote, TEMPORARY_PREFIX, parts};
 use crate::error::Error;
-use crate::progress::Progress;
 
 /// How often a part is begun anew after the store's client gave up on it.
 const PART_TRIES: u32 = 3;
@@ -357,7 +355,7 @@ fn new_writer() -> Result<String, Error> {
 }
 
 /// Begins a multipart upload and notes it.
-fn begin(remote: &Remote, journal: &mut Journal) -> Result<(), Error> {
+pub(super) fn begin(remote: &Remote, journal: &mut Journal) -> Result<(), Error> {
     let key = match remote.bucket.cloud {
         // Google's last request knows no condition: the whole is made under another name first.
         Cloud::Google => {
@@ -383,7 +381,7 @@ fn begin(remote: &Remote, journal: &mut Journal) -> Result<(), Error> {
     journal.upload(key.as_ref(), &id)
 }
 
-async fn send_part(
+pub(super) async fn send_part(
     remote: &Remote,
     key: &str,
     id: &String,
@@ -407,7 +405,7 @@ async fn send_part(
 }
 
 /// Makes the parts one object under its name.
-fn complete(remote: &Remote, journal: &mut Journal, overwrite: Overwrite) -> Result<(), Error> {
+pub(super) fn complete(remote: &Remote, journal: &mut Journal, overwrite: Overwrite) -> Result<(), Error> {
     let Some((key, id)) = &journal.record.upload else { return Err(Error::Interrupted) };
     let key = Key::parse(key).map_err(|error| remote.store(error))?;
     let writer = &journal.record.writer;
@@ -471,7 +469,7 @@ fn complete_by_copy(
 
 /// Removes what an upload left at the store, and its notes. Where the store does not answer the
 /// notes stay, for the next run to the same place.
-fn discard(remote: &Remote, journal: Journal) {
+pub(super) fn discard(remote: &Remote, journal: Journal) {
     let Some((key, id)) = &journal.record.upload else { return journal.remove() };
     let Ok(key) = Key::parse(key) else { return journal.remove() };
     let client = &remote.bucket.client;
@@ -498,183 +496,4 @@ fn signed(writer: &str) -> Attributes {
 /// Whether a repetition may help.
 fn transient(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
-}
-
-/// What an earlier run left at a place.
-#[derive(Debug)]
-pub enum Left {
-    /// Nothing.
-    Nothing,
-    /// The archive was not sealed to its end; what there was of it has been removed.
-    Dropped,
-    /// The archive is at its place already, with these bytes of notes and of size.
-    Done {
-        /// What was kept with [`Prepared::note`](crate::Prepared::note).
-        note: Vec<u8>,
-        /// The archive's size in bytes.
-        size: u64,
-    },
-    /// The archive is sealed, and not all of it at the store.
-    Sealed(Box<Unfinished>),
-}
-
-/// An archive that is sealed to its end and waits in a spool.
-#[derive(Debug)]
-pub struct Unfinished {
-    remote: Remote,
-    journal: Journal,
-    size: u64,
-    blake3: [u8; 32],
-}
-
-/// Finds what earlier runs left at a place, and removes what cannot be finished.
-pub(super) fn left(remote: &Remote) -> Result<Left, Error> {
-    let mut found = Left::Nothing;
-    for journal in Journal::left(&remote.uploads(), &remote.shown()) {
-        let spooled = |size| {
-            let length = |spool| std::fs::metadata(spool).is_ok_and(|metadata| metadata.len() == size);
-            journal.record.spool.as_ref().is_some_and(length)
-        };
-        let sealed = journal.record.sealed.filter(|(size, _)| spooled(*size));
-        if let There::Object(Some(writer)) = remote.writer_there()?
-            && writer == journal.record.writer
-        {
-            let size = sealed.map_or(0, |(size, _)| size);
-            found = Left::Done { note: journal.record.note.clone(), size };
-            discard(remote, journal);
-            continue;
-        }
-        match (sealed, &found) {
-            (Some((size, blake3)), Left::Nothing | Left::Dropped) => {
-                let remote = remote.clone();
-                found = Left::Sealed(Box::new(Unfinished { remote, journal, size, blake3 }));
-            }
-            _ => {
-                discard(remote, journal);
-                if matches!(found, Left::Nothing) {
-                    found = Left::Dropped;
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-impl Unfinished {
-    /// Size of the archive in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// BLAKE3 of the archive.
-    pub fn blake3(&self) -> [u8; 32] {
-        self.blake3
-    }
-
-    /// What was kept with [`Prepared::note`](crate::Prepared::note).
-    pub fn note(&self) -> &[u8] {
-        &self.journal.record.note
-    }
-
-    /// How many bytes the store has already.
-    pub fn sent(&self) -> u64 {
-        let parts = self.journal.record.parts.keys().filter_map(|index| parts::size(*index));
-        parts.sum::<u64>().min(self.size)
-    }
-
-    /// Sends what the store does not have, and gives the archive its name.
-    ///
-    /// # Errors
-    /// [`Error::Digest`] if the spool is not what was sealed; then all of it is removed.
-    /// [`Error::Exists`]; [`Error::Store`], after which it can be tried again; [`Error::Io`].
-    pub fn finish(mut self, overwrite: Overwrite, progress: &dyn Progress) -> Result<u64, Error> {
-        let finished = self.send(overwrite, progress);
-        match &finished {
-            Ok(_) => self.journal.remove(),
-            Err(Error::Digest { .. } | Error::Exists { .. }) => discard(&self.remote, self.journal),
-            // What is there can be finished by another run.
-            Err(_) => {}
-        }
-        finished
-    }
-
-    fn send(&mut self, overwrite: Overwrite, progress: &dyn Progress) -> Result<u64, Error> {
-        let path = self.journal.record.spool.clone().unwrap_or_default();
-        let mut spool = File::open(&path).map_err(|error| Error::io(&path, error))?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(&mut spool).map_err(|error| Error::io(&path, error))?;
-        let found: [u8; 32] = hasher.finalize().into();
-        if found != self.blake3 {
-            return Err(Error::Digest { found });
-        }
-        progress.found(0, self.size);
-        if self.size <= parts::FIRST && self.journal.record.upload.is_none() {
-            let bytes = read_at(&mut spool, &path, 0, self.size)?;
-            put(&self.remote, bytes.into(), overwrite, &self.journal.record.writer)?;
-            return Ok(self.size);
-        }
-        for again in [false, true] {
-            if again || self.journal.record.upload.is_none() {
-                begin(&self.remote, &mut self.journal)?;
-            }
-            match self.send_missing(&mut spool, &path, progress) {
-                Err(Error::Store { missing: true, .. }) if !again => continue,
-                sent => sent?,
-            }
-            match complete(&self.remote, &mut self.journal, overwrite) {
-                // The store has forgotten the upload: once more from the beginning.
-                Err(Error::Store { missing: true, .. }) if !again => {}
-                completed => return completed.map(|()| self.size),
-            }
-        }
-        Err(self.remote.store("the store forgot the upload twice"))
-    }
-
-    fn send_missing(
-        &mut self,
-        spool: &mut File,
-        path: &std::path::Path,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
-        let Some((key, id)) = self.journal.record.upload.clone() else { return Err(Error::Interrupted) };
-        let mut at = 0;
-        let mut have = BTreeMap::new();
-        std::mem::swap(&mut have, &mut self.journal.record.parts);
-        for index in 0.. {
-            if at >= self.size {
-                break;
-            }
-            let Some(size) = parts::size(index) else {
-                return Err(self.remote.store("it has too many parts"));
-            };
-            let size = size.min(self.size - at);
-            if progress.stopped() {
-                return Err(Error::Interrupted);
-            }
-            if let Some(name) = have.remove(&index) {
-                self.journal.record.parts.insert(index, name);
-            } else {
-                let bytes = read_at(spool, path, at, size)?;
-                let remote = &self.remote;
-                let part = remote.bucket.stores.wait(send_part(remote, &key, &id, index, bytes.into()))?;
-                self.journal.part(index, &part.content_id)?;
-            }
-            at += size;
-            progress.done(0, size);
-        }
-        Ok(())
-    }
-}
-
-fn read_at(spool: &mut File, path: &std::path::Path, at: u64, size: u64) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    spool
-        .seek(SeekFrom::Start(at))
-        .and_then(|_| spool.take(size).read_to_end(&mut bytes))
-        .map_err(|error| Error::io(path, error))?;
-    if bytes.len() as u64 == size {
-        Ok(bytes)
-    } else {
-        Err(Error::io(path, io::Error::from(io::ErrorKind::UnexpectedEof)))
-    }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use keyward_archive::{Filter, Kind, Noticed, Progress, SealOptions, SealReport, seal_tree};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use crate::support::*;
 
@@ -23,32 +24,42 @@ fn sealed(temp: &Path, filter: Filter) -> (Vec<String>, SealReport) {
     let to = temp.join("a.age");
     let sources: Vec<_> =
         ["tree", "more"].iter().map(|name| temp.join(name)).filter(|path| path.exists()).collect();
-    let totals = Totals::default();
-    let report = seal_tree(&sources, &recipients(), &to, &options, &totals).unwrap();
+    let report = seal_tree(&sources, &recipients(), &to, &options, &()).unwrap();
     let entries = unlock(&to).unwrap().index(&()).unwrap().entries;
-    fs::remove_file(to).unwrap();
+    fs::remove_file(&to).unwrap();
     // What a progress bar is told to expect is what comes.
-    assert_eq!(totals.entries.load(Ordering::SeqCst), entries.len() as u64);
-    assert_eq!(totals.bytes.load(Ordering::SeqCst), report.bytes);
+    let totals = Totals { expected: entries.len() as u64, ..Totals::default() };
+    seal_tree(&sources, &recipients(), &to, &options, &totals).unwrap();
+    fs::remove_file(to).unwrap();
+    assert_eq!(*totals.found.lock().unwrap(), (entries.len() as u64, report.bytes));
     let paths = entries.iter().filter(|entry| entry.kind == Kind::File);
     (paths.map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect(), report)
 }
 
-/// What was counted beside the sealing, which waits for it to have been counted.
+/// What was counted beside the sealing, which waits until as many entries were counted as are expected.
 #[derive(Default)]
 struct Totals {
-    entries: AtomicU64,
-    bytes: AtomicU64,
+    expected: u64,
+    found: Mutex<(u64, u64)>,
+    more: Condvar,
 }
 
 impl Progress for Totals {
     fn found(&self, entries: u64, bytes: u64) {
-        self.entries.fetch_add(entries, Ordering::SeqCst);
-        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        let mut found = self.found.lock().unwrap();
+        *found = (found.0 + entries, found.1 + bytes);
+        self.more.notify_all();
     }
 
     fn wants_total(&self) -> bool {
         true
+    }
+
+    fn stopped(&self) -> bool {
+        let found = self.found.lock().unwrap();
+        let patience = Duration::from_secs(60);
+        let missing = |found: &mut (u64, u64)| found.0 < self.expected;
+        self.more.wait_timeout_while(found, patience, missing).unwrap().1.timed_out()
     }
 }
 

@@ -402,6 +402,7 @@ fn prove(
             custody: recipient.clone(),
             custody_slot: token.enrolled.custody_slot,
             seed_object: token.enrolled.seed_object,
+            archive_touch: token.enrolled.touch_policy != keyward_token::TouchPolicy::Never,
         };
         let holders = Holders {
             vault_id: statement.vault_id().to_string(),
@@ -428,6 +429,7 @@ fn sign(ui: Ui, pending: &mut Pending, names: &[Name], fresh: &[Fresh]) -> Resul
             reader: &token.reader,
             card_proof: token.enrolled.card_proof,
             slot: token.enrolled.signing.0,
+            touch: token.enrolled.serial.is_some(),
             key,
         };
         let signature = signing::sign(ui, &signer, &token.pin, pending.statement(), NO_VAULT)?;
