@@ -13,8 +13,11 @@ use super::{Holder, noise, stores};
 /// More than one part.
 const LARGE: usize = (20 << 20) + 5;
 
+/// The place of a name, for a host with this state folder.
+type Naming<'a> = Box<dyn Fn(&str, &Path) -> Place + Sync + 'a>;
+
 struct Somewhere<'a> {
-    at: Box<dyn Fn(&str, &Path) -> Place + Sync + 'a>,
+    at: Naming<'a>,
     state: PathBuf,
 }
 
