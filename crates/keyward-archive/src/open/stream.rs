@@ -21,6 +21,9 @@ use crate::index::Summary;
 /// Most threads that decompress.
 const MOST_LANES: usize = 8;
 
+/// Buffers of a lane, for frames and for what is in them: one waits, one is worked on, one is taken.
+const BUFFERS: usize = 3;
+
 /// The stream inside an archive that holds a tree.
 pub(super) enum Stream<R: Read> {
     Plain(Box<R>),
@@ -57,6 +60,11 @@ impl<R: Read + Send> Stream<R> {
                 let (jobs_in, jobs) = sync_channel(1);
                 let (pieces, pieces_out) = sync_channel(1);
                 let (give_back, used) = channel();
+                // Every buffer that there can be goes round from the start: what the whole takes does not depend on who
+                // is slow, and so not on how long the archive is.
+                for _ in 0..BUFFERS {
+                    let _ = (give_back.send(Vec::new()), spare_out.send(Vec::new()));
+                }
                 let spare = spare_out.clone();
                 scope.spawn(move || lane(&jobs, &pieces, &spare, &used));
                 lanes.push(jobs_in);
