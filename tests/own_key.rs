@@ -35,12 +35,14 @@ fn with_archives() -> Sandbox {
     sandbox
 }
 
+fn key_files(sandbox: &Sandbox) -> Vec<String> {
+    sandbox.names(".").into_iter().filter(|name| name.starts_with("own.age.key-")).collect()
+}
+
 fn key_file(sandbox: &Sandbox) -> String {
-    let names = sandbox.names(".");
-    let mut found = names.into_iter().filter(|name| name.starts_with("own.age.key-"));
-    let name = found.next().expect("a key file beside the archive");
-    assert!(found.next().is_none());
-    name
+    let names = key_files(sandbox);
+    assert_eq!(names.len(), 1, "one key file beside the archive: {names:?}");
+    names[0].clone()
 }
 
 #[test]
@@ -71,6 +73,17 @@ fn two_of_three_open_it_and_the_epoch_stays_closed() {
         .stdout_is("about one\n");
     sandbox.emulator().token("bob.token").keyward(["open", "own.age", "-o", "-"]).go().code(8).calm_error();
     sandbox.keyward(["verify", "own.age"]).go().success();
+
+    // Sealed anew it still has a key of its own, another one.
+    let before = key_files(&sandbox);
+    both().keyward(["reseal", "own.age"]).go().success().stderr_has("its own key").stderr_lacks("epoch");
+    assert_eq!(key_files(&sandbox).len(), before.len() + 1);
+    both()
+        .keyward(["open", "own.age", "-o", "-"])
+        .go()
+        .success()
+        .stdout_is("about one\n")
+        .stderr_lacks("epoch");
 }
 
 #[test]

@@ -10,10 +10,11 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use keyward_age::Recipient;
 use keyward_archive::{Place, SealReport, Sealed};
 use keyward_custody::{
-    ArchiveFacts, Auditor, Blake3, Digest, GoneMap, Name, RECEIPT_SUFFIX, Receipt, SealerKey, Sequence,
-    Series, SignedReceipt,
+    ArchiveFacts, Auditor, Blake3, Digest, GoneMap, KeyFile, Name, RECEIPT_SUFFIX, Receipt, SealerKey,
+    Sequence, Series, SignedReceipt, own_key_suffix,
 };
 
 use crate::ledger::Ledger;
@@ -293,18 +294,72 @@ impl<'a> Scribe<'a> {
     }
 }
 
-/// What a receipt says of an archive that this host has sealed, for the epoch in force.
-pub fn sealed(vault: &Trusted, place: &Place, report: &SealReport) -> ArchiveFacts {
-    let epoch = vault.verified().epoch_in_force().map(keyward_custody::Epoch::number);
-    ArchiveFacts {
-        adopted: false,
-        blake3: Blake3::from_bytes(report.blake3),
-        epoch: epoch.and_then(NonZeroU32::new),
-        header: Digest::from_bytes(report.header),
-        name: object_name(place),
-        own_key: None,
-        size: report.sealed,
+/// Whom an archive is about to be sealed to.
+pub struct Audience {
+    /// `alice`, `epoch 1`, `its own key`.
+    pub names: Vec<String>,
+    pub recipients: Vec<Recipient>,
+    own: Option<KeyFile>,
+}
+
+impl Audience {
+    /// The holders and the epoch in force, or a key of the archive's own instead of the epoch.
+    ///
+    /// # Errors
+    /// Those of making a key.
+    pub fn of(vault: &Trusted, own_key: bool) -> Result<Audience> {
+        let (sealed_to, own) = if own_key {
+            let own = vault.verified().own_key();
+            let own = own.map_err(|error| custody_failure("--own-key", "Nothing was written.", error))?;
+            (own.recipients, Some(own.file))
+        } else {
+            (vault.verified().recipients(), None)
+        };
+        let (names, recipients) = sealed_to.into_iter().map(|(to, key)| (to.to_string(), key)).unzip();
+        Ok(Audience { names, recipients, own })
     }
+
+    /// Writes the archive's key file, if it has one: before the archive, which would open for nobody without it.
+    ///
+    /// # Errors
+    /// Refused (9) on a host that is no sealer, whose receipt could not name it; those of the place.
+    pub fn write_key_file(&self, place: &Place, scribe: Option<&Scribe<'_>>) -> Result<()> {
+        let Some(file) = &self.own else { return Ok(()) };
+        if scribe.is_none() {
+            return Err(Failure::new(
+                Kind::Refused,
+                "This host is no sealer, and it is the receipt that names an archive's own key. Nothing was written.",
+            )
+            .hint("keyward sealer key shows how it becomes one."));
+        }
+        let at = place.sibling(&own_key_suffix(file.digest()));
+        at.create_small(file.bytes())
+            .map_err(|error| archive_failure(&at.to_string(), "No archive was written.", error))
+    }
+
+    /// What a receipt says of an archive that was sealed to them.
+    pub fn facts(&self, vault: &Trusted, place: &Place, report: &SealReport) -> ArchiveFacts {
+        let in_force = vault.verified().epoch_in_force().map(keyward_custody::Epoch::number);
+        let epoch = in_force.filter(|_| self.own.is_none());
+        ArchiveFacts {
+            adopted: false,
+            blake3: Blake3::from_bytes(report.blake3),
+            epoch: epoch.and_then(NonZeroU32::new),
+            header: Digest::from_bytes(report.header),
+            name: object_name(place),
+            own_key: self.own.as_ref().map(KeyFile::digest),
+            size: report.sealed,
+        }
+    }
+}
+
+/// Whether the receipt of the archive that stands there names a key of its own.
+///
+/// # Errors
+/// Those of the place.
+pub fn has_own_key(place: &Place) -> Result<bool> {
+    let receipt = origin::read_receipt(place)?.and_then(|bytes| SignedReceipt::parse(&bytes).ok());
+    Ok(receipt.is_some_and(|signed| signed.receipt().archive().is_some_and(|facts| facts.own_key.is_some())))
 }
 
 /// A series by its name.

@@ -7,7 +7,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use keyward_age::Recipient;
 use keyward_custody::{
     Confirmation, Expiry, Fingerprint, KeyFile, Name, Pins, Statement, Timestamp, Unpinned, VaultFile,
     VaultFiles, Verdict, Verified, verify_chain,
@@ -218,11 +217,6 @@ impl Trusted {
     pub fn holder_file(&self, name: &Name) -> Result<Vec<u8>> {
         let path = self.folder.join("holders").join(format!("{name}.age"));
         files::read(&path).map_err(|e| Failure::io("Reading", &path, &e))
-    }
-
-    /// What archives are sealed to.
-    pub fn recipients(&self) -> Vec<Recipient> {
-        self.verified.recipients().into_iter().map(|(_, recipient)| recipient).collect()
     }
 
     /// The tokens that hold, as unlocking needs them.

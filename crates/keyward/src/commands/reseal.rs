@@ -11,7 +11,7 @@ use crate::cli::ResealArgs;
 use crate::commands::open::{sealed_at, unlock};
 use crate::interrupt::LongStep;
 use crate::opening::Opener;
-use crate::receipts::{self, Scribe};
+use crate::receipts::{self, Audience, Scribe};
 use crate::report::{Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
@@ -40,7 +40,10 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
             Some(name) => receipts::series(name)?,
             None => receipts::series_at(&place)?,
         };
+        // An archive with a key of its own gets another: nothing that was apart comes under the epoch.
+        let audience = Audience::of(&vault, receipts::has_own_key(&place)?)?;
         let archive = unlock(ui, &state, Some(&vault), &opener, &args.unlock, sealed_at(&place)?)?;
+        audience.write_key_file(&place, scribe.as_ref())?;
         let options = SealOptions { overwrite: Overwrite::Replace, ..SealOptions::default() };
         let bar = ui.progress();
         let step = LongStep::begin();
@@ -56,7 +59,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
                 copied
             });
             let mut checked = Checked { plain, copy: Some(copy) };
-            prepare_stream(&mut checked, &vault.recipients(), &place, &options, &bar)
+            prepare_stream(&mut checked, &audience.recipients, &place, &options, &bar)
         });
         drop(step);
         bar.finish();
@@ -65,7 +68,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
         let publish = || prepared.publish().map(drop).map_err(fail);
         let receipt = match &scribe {
             Some(scribe) => {
-                let facts = receipts::sealed(&vault, &place, &report);
+                let facts = audience.facts(&vault, &place, &report);
                 format!(", {}", scribe.publish(&series, &place, facts, publish)?)
             }
             None => {
@@ -76,7 +79,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
         ui.say(format!(
             "Resealed: {what}, {}, for {}{receipt}.",
             ui::bytes(report.sealed),
-            ui::list(&vault.sealed_to(), "and")
+            ui::list(&audience.names, "and")
         ));
     }
     Ok(())

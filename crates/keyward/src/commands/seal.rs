@@ -3,16 +3,15 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use keyward_age::Recipient;
 use keyward_archive::{
     Filter, Noticed, Overwrite, Printable, SealOptions, SealReport, prepare_stream, prepare_tree,
 };
-use keyward_custody::{Series, own_key_suffix};
+use keyward_custody::Series;
 
 use crate::cli::{SealArgs, TreeArgs, Xattrs};
 use crate::interrupt::LongStep;
-use crate::receipts::{self, Given, Scribe};
-use crate::report::{Failure, Kind, Result, archive_failure, custody_failure};
+use crate::receipts::{self, Audience, Given, Scribe};
+use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
 use crate::{attested, places, vault_folder};
@@ -30,13 +29,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     let vault = vault_folder::open_trusted(ui, &state, vault)?;
     vault.check_expiry_for_sealing(ui)?;
     attested::check_all(vault.verified())?;
-    let own = match args.own_key {
-        true => Some(vault.verified().own_key().map_err(|error| custody_failure("--own-key", SAFE, error))?),
-        false => None,
-    };
-    let sealed_to = own.as_ref().map_or_else(|| vault.verified().recipients(), |own| own.recipients.clone());
-    let (names, recipients): (Vec<String>, Vec<Recipient>) =
-        sealed_to.into_iter().map(|(to, recipient)| (to.to_string(), recipient)).unzip();
+    let audience = Audience::of(&vault, args.own_key)?;
     let options = SealOptions {
         level: args.level,
         filter: filter(&args.tree)?,
@@ -83,34 +76,23 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     };
     ui.say(format!(
         "Sealing {shown} for {} of vault `{}` (generation {}).",
-        ui::list(&names, "and"),
+        ui::list(&audience.names, "and"),
         vault.name(),
         vault.generation()
     ));
     let series = series(&args, from_stdin)?;
     if scribe.is_none() {
         receipts::allow_none(ui, &vault, &destination)?;
-        if own.is_some() {
-            return Err(Failure::new(
-                Kind::Refused,
-                format!(
-                    "This host is no sealer, and it is the receipt that names an archive's own key. {SAFE}"
-                ),
-            )
-            .hint("keyward sealer key shows how it becomes one."));
-        }
     }
-    if let Some(own) = &own {
-        // Before the archive: one without its key file would open for nobody.
-        if options.overwrite == Overwrite::Refuse
-            && destination.exists().map_err(|error| archive_failure(&shown, SAFE, error))?
-        {
-            let path = args.output.clone();
-            return Err(archive_failure(&shown, SAFE, keyward_archive::Error::Exists { path }));
-        }
-        let at = destination.sibling(&own_key_suffix(own.file.digest()));
-        at.create_small(own.file.bytes()).map_err(|error| archive_failure(&at.to_string(), SAFE, error))?;
+    // An archive that stands there is told before a key file is left beside it.
+    if args.own_key
+        && !args.force
+        && destination.exists().map_err(|error| archive_failure(&shown, SAFE, error))?
+    {
+        let path = args.output.clone();
+        return Err(archive_failure(&shown, SAFE, keyward_archive::Error::Exists { path }));
     }
+    audience.write_key_file(&destination, scribe.as_ref())?;
     let bar = ui.progress();
     let step = LongStep::begin();
     let fail = |error| {
@@ -120,18 +102,15 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
         if store || interrupted { places::interrupted(failure, &destination, &args, store) } else { failure }
     };
     let prepared = if from_stdin {
-        prepare_stream(&mut io::stdin().lock(), &recipients, &destination, &options, &bar)
+        prepare_stream(&mut io::stdin().lock(), &audience.recipients, &destination, &options, &bar)
     } else {
-        prepare_tree(&args.sources, &recipients, &destination, &options, &bar)
+        prepare_tree(&args.sources, &audience.recipients, &destination, &options, &bar)
     };
     drop(step);
     bar.finish();
     let prepared = prepared.map_err(fail)?;
     let report = prepared.report().clone();
-    let mut facts = receipts::sealed(&vault, &destination, &report);
-    if let Some(own) = &own {
-        (facts.epoch, facts.own_key) = (None, Some(own.file.digest()));
-    }
+    let facts = audience.facts(&vault, &destination, &report);
     prepared.note(&receipts::noted(&series, &facts)).map_err(fail)?;
     let publish = || prepared.publish().map(drop).map_err(fail);
     let given = match &scribe {
