@@ -130,8 +130,10 @@ fn lane(
     for job in jobs {
         let piece = match (job, &mut decompressor) {
             (Job::Done(piece), _) => {
-                // Its buffer was the pump's, and goes back there.
-                used.try_iter().for_each(|buffer| drop(spare.send(buffer)));
+                // Its buffer was the pump's: one goes back there for it, and the lane keeps its own number.
+                if let Ok(buffer) = used.try_recv() {
+                    let _ = spare.send(buffer);
+                }
                 piece
             }
             (Job::Frame { bytes, compressed, length }, Ok(decompressor)) => {
