@@ -1,8 +1,8 @@
 //! Any bytes, as APDUs or at the socket: a status word or a closed connection, never a panic and never a hang.
 //!
 //! Runs on stable for a bounded time, from the corpora in `fuzz/corpus`: every saved input first, then what chance makes
-//! of them. An input whose answers are of a kind not seen before joins those that chance works on. `fuzz/` has the same
-//! two targets for cargo-fuzz, which is guided by coverage and needs nightly.
+//! of them. An input whose answers are of a kind not seen before joins those that chance works on. `scripts/fuzz` runs the
+//! same two targets guided by coverage, in a build of their own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
