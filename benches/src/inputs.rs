@@ -29,6 +29,24 @@ impl Sizes {
 /// Files in one folder.
 const FOLDER: usize = 40;
 
+/// Has the system drop what it remembers of a tree's files, so that they come from the disk again. All of it if that is
+/// allowed (root on Linux), else their contents alone.
+pub(crate) fn forget(tree: &Path) -> Result<()> {
+    rustix::fs::sync();
+    if fs::write("/proc/sys/vm/drop_caches", "3").is_ok() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(tree)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            forget(&path)?;
+        } else {
+            rustix::fs::fadvise(File::open(&path)?, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the tree: files of a few hundred bytes to some hundred KiB, most of them small, in
 /// folders of 40; of ten files four are prose or code, three are records, two are
 /// compressed already as pictures are, one is sparse with numbers.

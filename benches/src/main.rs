@@ -23,7 +23,7 @@ fn main() -> Result<()> {
         Some((word, rest)) if word == "measure" => measure::child(rest),
         Some((word, rest)) if word == "peers" => peers::run(&plan(rest)?),
         _ => bail!(
-            "usage: keyward-benches peers [--small] [--rounds N] [--folder DIR] [--only file|tree|pick]"
+            "usage: keyward-benches peers [--small] [--rounds N] [--folder DIR] [--only file|tree|pick|cold]"
         ),
     }
 }
@@ -48,8 +48,8 @@ fn plan(arguments: &[std::ffi::OsString]) -> Result<peers::Plan> {
         plan.rounds = if plan.small { 1 } else { 5 };
     }
     ensure!(
-        plan.only.as_deref().is_none_or(|only| ["file", "tree", "pick"].contains(&only)),
-        "--only file, tree or pick"
+        plan.only.as_deref().is_none_or(|only| peers::PARTS.contains(&only)),
+        "--only file, tree, pick or cold"
     );
     Ok(plan)
 }

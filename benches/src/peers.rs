@@ -14,15 +14,20 @@ pub(crate) struct Plan {
     pub(crate) small: bool,
     pub(crate) rounds: usize,
     pub(crate) folder: PathBuf,
-    /// `file`, `tree` or `pick`; all of them if absent.
+    /// One of [`PARTS`]; all but `cold` if absent.
     pub(crate) only: Option<String>,
 }
+
+/// What can be measured. `cold` is for a folder on a disk: what lies in memory is never cold.
+pub(crate) const PARTS: [&str; 4] = ["file", "tree", "pick", "cold"];
 
 /// One who takes part, and scripts in bash for each step.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     /// Not measured, before each round.
     prepare: &'static str,
+    /// What the system is made to forget before each round.
+    cold: Option<&'static str>,
     /// Named steps that are measured.
     steps: Vec<(&'static str, &'static str)>,
     /// The step after which there is a result to compare, and the way to it.
@@ -53,6 +58,7 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "keyward",
             prepare: "",
+            cold: None,
             steps: vec![("seal", "us seal us.age dense"), ("open", "us open-file us.age out")],
             opened: Some(("open", "cmp dense out")),
             stored: "us.age",
@@ -60,6 +66,7 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "age",
             prepare: "",
+            cold: None,
             steps: vec![
                 ("seal", r#"age -r "$TO" -o age.age dense"#),
                 ("open", "age -d -i id.txt -o out age.age"),
@@ -70,6 +77,7 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "rage",
             prepare: "",
+            cold: None,
             steps: vec![
                 ("seal", r#"rage -r "$TO" -o rage.age dense"#),
                 ("open", "rage -d -i id.txt -o out rage.age"),
@@ -80,6 +88,7 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "restic",
             prepare: "restic init",
+            cold: None,
             steps: vec![("seal", "restic backup dense"), ("open", "restic restore latest --target out")],
             opened: Some(("open", r#"cmp dense "$(find out -name dense)""#)),
             stored: "repo",
@@ -87,6 +96,7 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "rclone crypt",
             prepare: "",
+            cold: None,
             steps: vec![("seal", "rclone copy dense sealed:"), ("open", "rclone copy sealed:dense out")],
             opened: Some(("open", "cmp dense out/dense")),
             stored: "crypt",
@@ -99,6 +109,7 @@ fn tree() -> Vec<Contender> {
         Contender {
             name: "keyward",
             prepare: "",
+            cold: None,
             steps: vec![("seal", "us seal us.age tree"), ("open", "us open us.age out")],
             opened: Some(("open", "diff -r tree out/tree")),
             stored: "us.age",
@@ -106,6 +117,7 @@ fn tree() -> Vec<Contender> {
         Contender {
             name: "tar, zstd -3 -T2, age",
             prepare: "",
+            cold: None,
             steps: vec![
                 ("seal", r#"tar -cf - tree | zstd -q -3 -T2 | age -r "$TO" -o pipe.age"#),
                 ("open", "mkdir out; age -d -i id.txt pipe.age | zstd -q -d | tar -xf - -C out"),
@@ -116,6 +128,7 @@ fn tree() -> Vec<Contender> {
         Contender {
             name: "restic",
             prepare: "restic init",
+            cold: None,
             steps: vec![("seal", "restic backup tree"), ("open", "restic restore latest --target out")],
             opened: Some(("open", r#"diff -r tree "$(find out -maxdepth 9 -type d -name tree)""#)),
             stored: "repo",
@@ -123,6 +136,7 @@ fn tree() -> Vec<Contender> {
         Contender {
             name: "rclone crypt",
             prepare: "",
+            cold: None,
             steps: vec![
                 ("seal", "rclone copy tree sealed:tree"),
                 ("open", "rclone copy sealed:tree out/tree"),
@@ -133,11 +147,23 @@ fn tree() -> Vec<Contender> {
     ]
 }
 
+/// The tree from a disk, where nobody has read it of late.
+fn cold() -> Vec<Contender> {
+    let mut contenders = tree();
+    for contender in &mut contenders {
+        contender.cold = Some("tree");
+        contender.steps.truncate(1);
+        contender.opened = None;
+    }
+    contenders
+}
+
 fn pick() -> Vec<Contender> {
     vec![
         Contender {
             name: "keyward",
             prepare: "us seal us.age tree",
+            cold: None,
             steps: vec![
                 ("list", "us ls us.age >list"),
                 ("one file", r#"us cat us.age "$ONE" >one"#),
@@ -149,6 +175,7 @@ fn pick() -> Vec<Contender> {
         Contender {
             name: "tar, zstd -3 -T2, age",
             prepare: r#"tar -cf - tree | zstd -q -3 -T2 | age -r "$TO" -o pipe.age"#,
+            cold: None,
             steps: vec![
                 ("list", "age -d -i id.txt pipe.age | zstd -q -d | tar -tf - >list"),
                 ("one file", r#"age -d -i id.txt pipe.age | zstd -q -d | tar -xOf - "$ONE" >one"#),
@@ -160,6 +187,7 @@ fn pick() -> Vec<Contender> {
         Contender {
             name: "restic",
             prepare: "restic init; restic backup tree",
+            cold: None,
             steps: vec![
                 ("list", "restic ls latest >list"),
                 ("one file", r#"restic dump latest "/$ONE" >one"#),
@@ -188,8 +216,8 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         sed -n 's/^# public key: //p' id.txt >to.txt\n\
         rclone obscure benches >obscured; : >one.txt";
     measure::aside(&format!("{WORDS}\n{keys}"), room.path())?;
-    for (part, contenders) in [("file", file()), ("tree", tree()), ("pick", pick())] {
-        if plan.only.as_ref().is_some_and(|only| only != part) {
+    for (part, contenders) in [("file", file()), ("tree", tree()), ("pick", pick()), ("cold", cold())] {
+        if plan.only.as_deref().map_or(part == "cold", |only| only != part) {
             continue;
         }
         if part == "file" {
@@ -217,11 +245,19 @@ fn rounds(contenders: &[Contender], plan: &Plan, setup: &str, room: &Path) -> Re
             stored: 0,
         })
         .collect();
-    for round in 0..plan.rounds {
+    // The first round is not counted: what was opened is compared there, and a virtual machine's memory costs whoever
+    // is the first to use it.
+    for round in 0..=plan.rounds {
         for (contender, row) in contenders.iter().zip(&mut rows) {
             measure::aside(&format!("{setup}\n{}", contender.prepare), room)?;
+            if let Some(tree) = contender.cold {
+                inputs::forget(&room.join(tree))?;
+            }
             for ((step, script), (_, taken)) in contender.steps.iter().zip(&mut row.steps) {
-                taken.push(measure::script(&format!("{setup}\n{script}"), room)?);
+                let took = measure::script(&format!("{setup}\n{script}"), room)?;
+                if round > 0 {
+                    taken.push(took);
+                }
                 if *step == "seal" || row.stored == 0 {
                     row.stored = stored(&room.join(contender.stored))?;
                 }

@@ -20,6 +20,7 @@ const TARGETS: [Target; 6] = [
 pub(crate) fn print(part: &str, sizes: Sizes, rounds: usize, rows: &[Row]) {
     let what = match part {
         "file" => format!("One file, {:.0} MiB, incompressible", sizes.dense as f64 / f64::from(1 << 20)),
+        "cold" => format!("The tree from a disk, {} files, {:.0} MB", sizes.files, sizes.tree as f64 / 1e6),
         "tree" => format!("A tree, {} files, {:.0} MB", sizes.files, sizes.tree as f64 / 1e6),
         _ => format!("Parts of that tree, {} files", sizes.files),
     };

@@ -5,7 +5,7 @@
 //!
 //! | room | what it knows |
 //! |---|---|
-//! | [`seal_tree`], [`seal_stream`] (`seal`), `walk` | reading a tree that may change under our eyes |
+//! | [`seal_tree`], [`seal_stream`] (`seal`), `walk`, `ahead` | reading a tree that may change under our eyes |
 //! | [`Filter`] (`filter`) | what of a tree is left out |
 //! | [`Attributes`] (`attributes`), `owners`, `holes` | what a file is besides its bytes |
 //! | [`Sealed`], [`Archive`] (`open`) | header, file key, stream, listing, some entries alone |
@@ -40,6 +40,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod ahead;
 mod attributes;
 mod chain;
 mod digest;

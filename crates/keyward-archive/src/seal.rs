@@ -22,6 +22,7 @@ use keyward_age::{FillError, Header, NONCE_LEN, Recipient, SealWriter};
 use rustix::fs::{FileType, Stat, fstat};
 use sha2::{Digest, Sha256};
 
+use crate::ahead::Ahead;
 use crate::attributes::Attributes;
 use crate::digest::Digesting;
 use crate::entry::{Entry, Kind, Time};
@@ -380,7 +381,9 @@ pub(crate) fn write_tree<W: Write + Send>(
 ) -> Result<(W, SealReport), Error> {
     let (framed, (report, index)) = compress(out, options.threads, options.level, progress, |blocks| {
         let recorder = Recorder::compressing(options.level).map_err(|error| Error::io("", error))?;
+        let ahead = Ahead::default();
         let mut tree = Tree {
+            ahead: &ahead,
             blocks,
             recorder,
             links: HashMap::new(),
@@ -392,7 +395,7 @@ pub(crate) fn write_tree<W: Write + Send>(
             progress,
         };
         for source in sources {
-            walk(source, &options.filter, &mut |path, met| tree.met(source, path, met))?;
+            walk(source, &options.filter, &ahead, &mut |path, met| tree.met(source, path, met))?;
         }
         tree.blocks.put_zeros(2 * BLOCK as u64)?;
         Ok((tree.report, tree.recorder.finish()?))
@@ -403,6 +406,7 @@ pub(crate) fn write_tree<W: Write + Send>(
 
 /// A tree on its way into the tar.
 struct Tree<'a, 'b> {
+    ahead: &'a Ahead,
     blocks: &'a mut Blocks<'b>,
     recorder: Recorder<zstd::stream::write::Encoder<'static, Vec<u8>>>,
     /// First path of a file with several names, by device and inode, and how many more names there
@@ -485,7 +489,8 @@ impl Tree<'_, '_> {
             while at < end && !shrunk {
                 let space = self.blocks.space();
                 let most = space.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-                let count = match file.read_at(space.get_mut(..most).unwrap_or_default(), at) {
+                let space = space.get_mut(..most).unwrap_or_default();
+                let count = match self.ahead.watch(|count| *count, || file.read_at(space, at)) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     read => read.map_err(failed)?,
                 };

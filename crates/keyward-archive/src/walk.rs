@@ -6,14 +6,16 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use crate::ahead::{Ahead, FOLDER_WINDOW, WINDOW};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::filter::{Filter, Scope};
@@ -88,14 +90,19 @@ type Visit<'v> = dyn FnMut(&[u8], Met<'_>) -> Result<(), Error> + 'v;
 
 /// Walks over one source and tells `visit` of everything that `filter` lets through, with the path it
 /// is stored under.
-pub(crate) fn walk(source: &Source, filter: &Filter, visit: &mut Visit<'_>) -> Result<(), Error> {
+pub(crate) fn walk(
+    source: &Source,
+    filter: &Filter,
+    ahead: &Ahead,
+    visit: &mut Visit<'_>,
+) -> Result<(), Error> {
     let file = File::open(&source.given).map_err(|error| Error::io(&source.given, error))?;
     let stat = fstat(&file).map_err(|error| Error::io(&source.given, error))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             visit(&source.name, Met::Folder(&stat, file.as_fd()))?;
             let (chain, path) = (Chain::new(file.into()), source.name.clone());
-            Walk { source, filter, device: stat.st_dev, chain, path, visit }.folders()
+            Walk { source, filter, ahead, device: stat.st_dev, chain, path, visit }.folders()
         }
         FileType::RegularFile => visit(&source.name, Met::File(&stat, &file)),
         _ => Err(Error::SourceKind { path: source.given.clone() }),
@@ -105,6 +112,7 @@ pub(crate) fn walk(source: &Source, filter: &Filter, visit: &mut Visit<'_>) -> R
 struct Walk<'a, 'v> {
     source: &'a Source,
     filter: &'a Filter,
+    ahead: &'a Ahead,
     /// The file system of the source.
     device: u64,
     chain: Chain,
@@ -117,6 +125,32 @@ struct Level {
     names: Vec<(Vec<u8>, FileType)>,
     scope: Scope,
     path_length: usize,
+    /// The folder, open for scouts.
+    folder: Option<Arc<OwnedFd>>,
+    /// How many of the names, from the front, no scout was sent to.
+    unseen: usize,
+}
+
+impl Level {
+    /// Sends scouts to the names after the next one.
+    fn look_ahead(&mut self, ahead: &Ahead, chain: &mut Chain) {
+        let next = self.names.len().saturating_sub(1);
+        self.unseen = self.unseen.min(next);
+        let end = next.saturating_sub(WINDOW);
+        while self.unseen > end {
+            if self.folder.is_none() {
+                let folder = chain.here().ok().and_then(|here| here.try_clone_to_owned().ok());
+                self.folder = folder.map(Arc::new);
+            }
+            let name = self.unseen.checked_sub(1).and_then(|last| self.names.get(last));
+            let (Some(folder), Some((name, kind))) = (&self.folder, name) else { return };
+            let too_far = *kind == FileType::Directory && self.unseen + FOLDER_WINDOW <= next;
+            if too_far || !ahead.send(folder, name, *kind) {
+                return;
+            }
+            self.unseen -= 1;
+        }
+    }
 }
 
 impl Walk<'_, '_> {
@@ -124,6 +158,9 @@ impl Walk<'_, '_> {
         let mut levels = vec![self.level(&Scope::default())?];
         while let Some(level) = levels.last_mut() {
             self.path.truncate(level.path_length);
+            if self.ahead.is_worth_it() {
+                level.look_ahead(self.ahead, &mut self.chain);
+            }
             let Some((name, kind)) = level.names.pop() else {
                 levels.pop();
                 self.chain.leave();
@@ -155,7 +192,8 @@ impl Walk<'_, '_> {
             (self.visit)(&self.path, Met::Excluded(listing.excluded))?;
         }
         listing.names.sort_unstable_by(|a, b| b.0.cmp(&a.0));
-        Ok(Level { names: listing.names, scope: listing.scope, path_length })
+        let unseen = listing.names.len();
+        Ok(Level { names: listing.names, scope: listing.scope, path_length, folder: None, unseen })
     }
 
     /// Visits one name; true if it is a folder, which the chain has then entered.
@@ -178,8 +216,15 @@ impl Walk<'_, '_> {
     fn file(&mut self, name: &[u8]) -> Result<bool, Looked> {
         // Without O_NONBLOCK, a fifo that took the file's name would hold us forever.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(openat(self.chain.here()?, name, flags, Mode::empty())?);
-        let stat = fstat(&file)?;
+        let here = self.chain.here()?;
+        let (file, stat) = self.ahead.watch(
+            |_| 0,
+            || -> Result<_, Errno> {
+                let file = File::from(openat(here, name, flags, Mode::empty())?);
+                let stat = fstat(&file)?;
+                Ok((file, stat))
+            },
+        )?;
         let met = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Met::File(&stat, &file),
             _ => Met::Gone,
@@ -301,8 +346,12 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn names(source: &Source) -> Vec<String> {
+        names_with(source, &Ahead::default())
+    }
+
+    fn names_with(source: &Source, ahead: &Ahead) -> Vec<String> {
         let mut seen = Vec::new();
-        walk(source, &Filter::default(), &mut |path, met| {
+        walk(source, &Filter::default(), ahead, &mut |path, met| {
             let kind = match met {
                 Met::Folder(..) => "d",
                 Met::File(..) => "f",
@@ -316,6 +365,27 @@ mod tests {
         })
         .unwrap();
         seen
+    }
+
+    #[test]
+    fn scouts_change_nothing_of_what_is_met() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("t");
+        for number in 0..20 {
+            fs::create_dir_all(root.join(format!("folder-{number}"))).unwrap();
+            fs::write(root.join(format!("folder-{number}/x")), "x").unwrap();
+        }
+        // More than scouts look ahead, and than they can have waiting.
+        for number in 0..3 * WINDOW {
+            fs::write(root.join(format!("file-{number}")), "x").unwrap();
+        }
+        symlink("gone", root.join("link")).unwrap();
+        let source = Source::new(&root).unwrap();
+        let ahead = Ahead::slow();
+        let seen = names_with(&source, &ahead);
+        assert_eq!(seen, names(&source));
+        assert_eq!(seen.len(), 1 + 2 * 20 + 3 * WINDOW + 1);
+        assert!(ahead.has_scouts());
     }
 
     #[test]
