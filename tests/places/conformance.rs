@@ -36,7 +36,8 @@ fn suite(somewhere: &Somewhere<'_>) {
     let holder = Holder::new();
     for (name, bytes) in [("small", noise(1000)), ("empty", Vec::new()), ("large", noise(LARGE))] {
         let place = somewhere.place(&format!("{name}.age"));
-        assert!(matches!(holder.open(&place), Err(Error::Missing { .. })));
+        let nothing = holder.open(&place).err();
+        assert!(matches!(nothing, Some(Error::Missing { .. })), "{nothing:?}");
         assert!(!place.exists().unwrap());
         let report = holder.seal(&bytes, &place, Overwrite::Refuse).unwrap();
         assert!(place.exists().unwrap());
@@ -86,6 +87,10 @@ fn small_objects(somewhere: &Somewhere<'_>) {
     assert!(matches!(receipt.read_small(4), Err(Error::TooLarge { .. })));
     assert!(somewhere.names().contains(&("large.age.receipt".into(), 5)));
     assert_eq!(receipt.list().unwrap().len(), 1);
+    receipt.remove().unwrap();
+    assert!(matches!(receipt.read_small(5), Err(Error::Missing { .. })));
+    receipt.remove().unwrap();
+    receipt.create_small(b"three").unwrap();
     let made: usize = thread::scope(|scope| {
         let tries: Vec<_> = (0..8)
             .map(|number: u8| {

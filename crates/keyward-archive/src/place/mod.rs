@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 
 pub(crate) use local::folder_of;
@@ -148,6 +149,20 @@ impl Place {
         match &self.at {
             At::Local(path) => local::write_small(path, bytes, overwrite),
             At::Remote(remote) => upload::put_small(remote, bytes, overwrite),
+        }
+    }
+
+    /// Removes a small object that the caller made. One that is not there is removed already.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`Error::Io`].
+    pub fn remove(&self) -> Result<(), Error> {
+        match &self.at {
+            At::Local(path) => match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path, error)),
+                _ => Ok(()),
+            },
+            At::Remote(remote) => remote.remove(),
         }
     }
 
@@ -290,6 +305,16 @@ impl Remote {
         let Cause { reason, denied } = cause(error);
         let missing = matches!(error, object_store::Error::NotFound { .. });
         Error::Store { place: self.shown(), reason, denied, missing }
+    }
+
+    fn remove(&self) -> Result<(), Error> {
+        self.names_an_object()?;
+        self.bucket.stores.wait(async {
+            match self.bucket.client.delete(&self.key).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(self.failed(&error)),
+            }
+        })
     }
 
     fn list(&self) -> Result<Vec<Found>, Error> {
