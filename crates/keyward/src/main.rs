@@ -19,6 +19,7 @@ mod env;
 mod files;
 mod generations;
 mod interrupt;
+mod lanes;
 mod ledger;
 mod opening;
 mod origin;

@@ -1,6 +1,6 @@
 //! `keyward verify`: whether archives are what certified hosts made, and whether all of them are there. No token is needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use keyward_custody::{
 };
 
 use crate::cli::VerifyArgs;
-use crate::interrupt::LongStep;
+use crate::interrupt::{self, LongStep};
+use crate::lanes::side_by_side;
 use crate::receipts::{Scribe, address, folder};
 use crate::report::{Failure, Kind, Result, archive_failure};
 use crate::state::State;
@@ -21,6 +22,8 @@ use crate::{origin, places};
 
 const SAFE: &str = "Nothing was changed.";
 const SUFFIX: &str = ".age";
+/// Receipts or headers that are read at a time.
+const LANES: usize = 8;
 
 /// Verifies.
 ///
@@ -36,7 +39,8 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: &VerifyArgs) -> Result<()> {
     let places =
         args.places.iter().map(|path| places::place(&state, path)).collect::<Result<Vec<Place>>>()?;
     let bar = args.deep.then(|| ui.progress());
-    let step = LongStep::begin();
+    // Without a bar nothing is left to tidy: the first Ctrl-C ends it, even where a store keeps it waiting.
+    let step = args.deep.then(LongStep::begin);
     let found = look(&places, bar.as_ref());
     drop(step);
     if let Some(bar) = &bar {
@@ -85,10 +89,22 @@ pub struct Found {
     shown: BTreeMap<String, String>,
 }
 
+/// An archive to look at, or a file that is none.
+struct Candidate {
+    place: Place,
+    size: u64,
+    /// It has the name or the receipt of an archive, so it is judged as one, whatever it holds now.
+    is_one: bool,
+    /// It was named by itself, so its receipt is asked for by name.
+    alone: bool,
+}
+
 /// Looks at places: folders at any depth, or single archives. With a bar every archive is read to its end.
 ///
+/// What waits for a store is done side by side; an archive that is read to its end has all cores for itself.
+///
 /// # Errors
-/// A place that is not there; those of reading.
+/// A place that is not there; those of reading, of which the first in the order of what is looked at counts.
 pub fn look(places: &[Place], deep: Option<&Bar>) -> Result<Found> {
     let mut found = Found {
         folders: Vec::new(),
@@ -97,63 +113,76 @@ pub fn look(places: &[Place], deep: Option<&Bar>) -> Result<Found> {
         alone: Vec::new(),
         shown: BTreeMap::new(),
     };
+    let (mut receipts, mut candidates) = (Vec::new(), Vec::new());
     for place in places {
         let listed = place.list().map_err(|error| archive_failure(&place.to_string(), SAFE, error))?;
         if let [one] = listed.as_slice()
             && address(&one.place) == address(place)
             && !address(place).ends_with(RECEIPT_SUFFIX)
         {
-            let receipt = origin::read_receipt(place)?;
             found.shown.insert(address(place), place.to_string());
-            let archive = archive(place, one.size, true, deep)?;
-            found.alone.extend(archive.map(|archive| (archive, receipt)));
+            candidates.push(Candidate { place: place.clone(), size: one.size, is_one: true, alone: true });
             continue;
         }
         found.folders.push(address(place));
+        let mut with_receipt = BTreeSet::new();
         for one in &listed {
             let (address, name) = (address(&one.place), one.place.to_string());
-            if let (Some(archive), Some(name)) =
-                (address.strip_suffix(RECEIPT_SUFFIX), name.strip_suffix(RECEIPT_SUFFIX))
-            {
-                found.shown.insert(archive.to_owned(), name.to_owned());
+            if let Some(archive) = address.strip_suffix(RECEIPT_SUFFIX) {
+                if let Some(name) = name.strip_suffix(RECEIPT_SUFFIX) {
+                    found.shown.insert(archive.to_owned(), name.to_owned());
+                }
+                with_receipt.insert(archive.to_owned());
             }
             found.shown.insert(address, name);
         }
-        let receipts: Vec<&Place> = listed
-            .iter()
-            .map(|one| &one.place)
-            .filter(|place| address(place).ends_with(RECEIPT_SUFFIX))
-            .collect();
-        for at in &receipts {
-            let bytes = match at.read_small(SignedReceipt::MAX_LEN) {
-                Ok(bytes) => bytes,
-                // No receipt is so large; what is none is found to be forged.
-                Err(keyward_archive::Error::TooLarge { .. }) => Vec::new(),
-                Err(error) => return Err(archive_failure(&at.to_string(), SAFE, error)),
-            };
-            found.receipts.push(FoundReceipt { path: address(at), bytes });
-        }
-        for one in listed.iter().filter(|one| !address(&one.place).ends_with(RECEIPT_SUFFIX)) {
+        for one in listed {
             let at = address(&one.place);
-            let has_receipt =
-                receipts.iter().any(|receipt| address(receipt) == format!("{at}{RECEIPT_SUFFIX}"));
-            let is_one = has_receipt || at.ends_with(SUFFIX);
-            found.archives.extend(archive(&one.place, one.size, is_one, deep)?);
+            if at.ends_with(RECEIPT_SUFFIX) {
+                receipts.push(one.place);
+                continue;
+            }
+            let is_one = with_receipt.contains(&at) || at.ends_with(SUFFIX);
+            candidates.push(Candidate { place: one.place, size: one.size, is_one, alone: false });
+        }
+    }
+    found.receipts = side_by_side(&receipts, LANES, receipt)?;
+    let lanes = if deep.is_some() { 1 } else { LANES };
+    let looked_at = side_by_side(&candidates, lanes, |one| {
+        let receipt = if one.alone { origin::read_receipt(&one.place)? } else { None };
+        Ok((archive(one, deep)?, receipt))
+    })?;
+    for (one, (archive, receipt)) in candidates.iter().zip(looked_at) {
+        match one.alone {
+            true => found.alone.extend(archive.map(|archive| (archive, receipt))),
+            false => found.archives.extend(archive),
         }
     }
     Ok(found)
 }
 
-/// An archive, or nothing for a file that is none. One that has the name or the receipt of an archive is judged as one,
-/// whatever it holds now.
-fn archive(place: &Place, size: u64, is_one: bool, deep: Option<&Bar>) -> Result<Option<FoundArchive>> {
+fn receipt(at: &Place) -> Result<FoundReceipt> {
+    go_on()?;
+    let bytes = match at.read_small(SignedReceipt::MAX_LEN) {
+        Ok(bytes) => bytes,
+        // No receipt is so large; what is none is found to be forged.
+        Err(keyward_archive::Error::TooLarge { .. }) => Vec::new(),
+        Err(error) => return Err(archive_failure(&at.to_string(), SAFE, error)),
+    };
+    Ok(FoundReceipt { path: address(at), bytes })
+}
+
+/// An archive, or nothing for a file that is none.
+fn archive(one: &Candidate, deep: Option<&Bar>) -> Result<Option<FoundArchive>> {
+    go_on()?;
+    let place = &one.place;
     let fail = |error| archive_failure(&place.to_string(), SAFE, error);
     let sealed = match Sealed::open(place) {
         Ok(sealed) => sealed,
         Err(keyward_archive::Error::NotAnArchive { .. } | keyward_archive::Error::Age(_)) => {
             let header = Digest::of(b"");
-            let path = address(place);
-            return Ok(is_one.then_some(FoundArchive { path, header, size, blake3: None }));
+            let (path, size) = (address(place), one.size);
+            return Ok(one.is_one.then_some(FoundArchive { path, header, size, blake3: None }));
         }
         Err(error) => return Err(fail(error)),
     };
@@ -162,6 +191,14 @@ fn archive(place: &Place, size: u64, is_one: bool, deep: Option<&Bar>) -> Result
         found.blake3 = Some(Blake3::from_bytes(sealed.digest(bar).map_err(fail)?));
     }
     Ok(Some(found))
+}
+
+/// Between two requests of a long step.
+fn go_on() -> Result<()> {
+    match interrupt::asked() {
+        true => Err(archive_failure("", SAFE, keyward_archive::Error::Interrupted)),
+        false => Ok(()),
+    }
 }
 
 impl Found {
