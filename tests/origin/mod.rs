@@ -5,6 +5,7 @@ mod crash;
 mod findings;
 mod hosts;
 mod numbers;
+mod stores;
 
 use keyward_tests::{Outcome, Run, Sandbox, read_trace};
 

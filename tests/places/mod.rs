@@ -41,7 +41,7 @@ impl Holder {
 }
 
 /// Stores that lose patience soon, with their notes in `state`.
-fn stores(store: &Store, state: &Path) -> Stores {
+pub(crate) fn stores(store: &Store, state: &Path) -> Stores {
     let patience =
         Patience { retries: 6, first_wait: Duration::from_millis(5), within: Duration::from_secs(20) };
     Stores::new(store.variables.clone(), state).with_patience(patience)
