@@ -4,8 +4,8 @@ use keyward_tests::{Sandbox, read_trace};
 
 const CUSTODY: u8 = 0x83;
 
-/// A vault that two of three open together, with an archive that has its own key and one that has not.
-fn with_archives() -> Sandbox {
+/// A vault that two of three open together, and a note to seal.
+pub(crate) fn two_of_three() -> Sandbox {
     let sandbox = Sandbox::new();
     for (file, serial) in
         [("alice.token", 11_110_001), ("bob.token", 11_110_002), ("carol.token", 11_110_003)]
@@ -30,6 +30,12 @@ fn with_archives() -> Sandbox {
         .go()
         .success();
     sandbox.write("note", "about one\n");
+    sandbox
+}
+
+/// The same with an archive that has its own key and one that has not.
+fn with_archives() -> Sandbox {
+    let sandbox = two_of_three();
     sandbox.keyward(["seal", "note", "-o", "own.age", "--own-key"]).go().success().stderr_has("its own key");
     sandbox.keyward(["seal", "note", "-o", "epoch.age"]).go().success().stderr_has("epoch 1");
     sandbox

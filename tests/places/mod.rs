@@ -3,6 +3,7 @@
 mod conformance;
 mod faults;
 mod kills;
+mod resumed;
 
 use std::io;
 use std::path::Path;

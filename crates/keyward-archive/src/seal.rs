@@ -145,15 +145,6 @@ impl Prepared {
         Ok(Self { pending, report })
     }
 
-    /// Keeps `note` until the archive has its name, where it is sealed to a spooled place
-    /// ([`Place::spooled`]): who finishes it after a kill gets the note back.
-    ///
-    /// # Errors
-    /// [`Error::Io`] of the notes of uploads.
-    pub fn note(&self, note: &[u8]) -> Result<(), Error> {
-        self.pending.note(note)
-    }
-
     /// What was sealed.
     pub fn report(&self) -> &SealReport {
         &self.report

@@ -7,6 +7,7 @@ use keyward_archive::{Left, Overwrite, Place, Stores};
 use crate::cli::SealArgs;
 use crate::env;
 use crate::interrupt::LongStep;
+use crate::receipts::Noted;
 use crate::report::{Failure, Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
@@ -24,9 +25,10 @@ pub fn place(state: &State, name: &Path) -> Result<Place> {
 
 /// An archive that an earlier run had sealed, and that stands at its place now.
 pub struct Resumed {
-    pub size: u64,
-    /// What that run had noted of it.
-    pub note: Vec<u8>,
+    /// Size and BLAKE3, where that run had noted them.
+    pub sealed: Option<(u64, [u8; 32])>,
+    /// What that run had noted before.
+    pub noted: Option<Noted>,
 }
 
 /// Finishes what a killed run left at the destination of `seal --resume`. Returns the archive if there is nothing left to
@@ -46,9 +48,9 @@ pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<Res
             ui.say("An earlier run ended while it was sealing; what it had sent is removed. Sealing anew.");
             Ok(None)
         }
-        Left::Done { size, note } => {
+        Left::Done { note, sealed } => {
             ui.say(format!("{name} is complete: an earlier run had given it its name before it ended."));
-            Ok(Some(Resumed { size, note }))
+            Ok(Some(Resumed { sealed, noted: Noted::parse(destination, &note)? }))
         }
         Left::Sealed(unfinished) => {
             ui.say(format!(
@@ -56,7 +58,8 @@ pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<Res
                 ui::bytes(unfinished.sent()),
                 ui::bytes(unfinished.size())
             ));
-            let note = unfinished.note().to_vec();
+            let noted = Noted::parse(destination, unfinished.note())?;
+            let blake3 = unfinished.blake3();
             let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
             let bar = ui.progress();
             let step = LongStep::begin();
@@ -65,7 +68,7 @@ pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<Res
             bar.finish();
             let size = finished.map_err(failed)?;
             ui.say(format!("Sealed: {name}, {}.", ui::bytes(size)));
-            Ok(Some(Resumed { size, note }))
+            Ok(Some(Resumed { sealed: Some((size, blake3)), noted }))
         }
     }
 }

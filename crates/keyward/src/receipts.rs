@@ -51,18 +51,46 @@ impl Given {
     }
 }
 
-/// What an upload that can be finished after a kill keeps for its receipt.
+/// What an upload that can be finished after a kill keeps for its receipt from before its first byte on. The rest is known
+/// when the archive is sealed, and stands in it.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Noted {
+#[serde(deny_unknown_fields)]
+pub struct Noted {
     series: Series,
-    archive: ArchiveFacts,
+    epoch: Option<NonZeroU32>,
+    /// The text of the archive's own key file.
+    key_file: Option<String>,
 }
 
-/// The note of an archive for [`Scribe::finish`].
-pub fn noted(series: &Series, archive: &ArchiveFacts) -> Vec<u8> {
-    let noted = Noted { series: series.clone(), archive: archive.clone() };
-    // Both are lists of plain members; one that could not be written is made again from the archive.
-    serde_json::to_vec(&noted).unwrap_or_default()
+impl Noted {
+    /// Reads what a killed run noted; nothing where it was no run with `--resume`.
+    ///
+    /// # Errors
+    /// A note that is none (7).
+    pub fn parse(place: &Place, note: &[u8]) -> Result<Option<Noted>> {
+        if note.is_empty() {
+            return Ok(None);
+        }
+        let parsed = serde_json::from_slice(note);
+        parsed.map(Some).map_err(|error| {
+            let what = format!("What was noted of {place} on this host cannot be read: {error}.");
+            Failure::new(Kind::NotVerified, what).hint("Without --resume it is sealed anew.")
+        })
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A list of plain members has no value that could not be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The archive's own key file, if it has one.
+    ///
+    /// # Errors
+    /// One that is not of this vault.
+    pub fn key_file(&self, vault: &Trusted) -> Result<Option<KeyFile>> {
+        let file = self.key_file.as_ref().map(|text| vault.verified().own_key_file(text.as_bytes()));
+        file.transpose().map_err(|error| custody_failure("The noted key file", "Nothing was sent.", error))
+    }
 }
 
 impl std::fmt::Display for Given {
@@ -136,12 +164,12 @@ impl<'a> Scribe<'a> {
         self.write(&mut ledger, link)
     }
 
-    /// The receipt of an archive that an interrupted run had sealed with this note, and that stands at its place now: the
-    /// one which that run gave it, or a new one.
+    /// The receipt of an archive that an interrupted run had sealed, and that stands at its place now: the one which that run
+    /// gave it, or a new one that says the same.
     ///
     /// # Errors
     /// Those of the place and of this host's own state.
-    pub fn finish(&self, place: &Place, note: &[u8]) -> Result<Given> {
+    pub fn finish(&self, place: &Place, resumed: &places::Resumed) -> Result<Given> {
         self.settle_all()?;
         let fail =
             |error| archive_failure(&place.to_string(), "The archive stands, without a receipt.", error);
@@ -152,23 +180,23 @@ impl<'a> Scribe<'a> {
         {
             return Ok(Given::of(&receipt));
         }
-        let noted: Noted = match serde_json::from_slice(note) {
-            Ok(noted) => noted,
-            // It was cut off right before the note: what the note would have said stands in the archive itself.
-            Err(_) => Noted {
-                series: series_of(place),
-                archive: ArchiveFacts {
-                    adopted: false,
-                    blake3: Blake3::from_bytes(sealed.digest(&()).map_err(fail)?),
-                    epoch: None,
-                    header,
-                    name: object_name(place),
-                    own_key: None,
-                    size: sealed.size(),
-                },
-            },
+        let noted = resumed.noted.as_ref();
+        let own_key = noted.map(|noted| noted.key_file(self.vault)).transpose()?.flatten();
+        let blake3 = match resumed.sealed {
+            Some((_, blake3)) => blake3,
+            None => sealed.digest(&()).map_err(fail)?,
         };
-        self.publish(&noted.series, place, noted.archive, || Ok(()))
+        let facts = ArchiveFacts {
+            adopted: false,
+            blake3: Blake3::from_bytes(blake3),
+            epoch: noted.and_then(|noted| noted.epoch),
+            header,
+            name: object_name(place),
+            own_key: own_key.as_ref().map(KeyFile::digest),
+            size: sealed.size(),
+        };
+        let series = noted.map_or_else(|| series_of(place), |noted| noted.series.clone());
+        self.publish(&series, place, facts, || Ok(()))
     }
 
     /// Puts every receipt of this host in place whose archive stands there without it.
@@ -337,14 +365,23 @@ impl Audience {
             .map_err(|error| archive_failure(&at.to_string(), "No archive was written.", error))
     }
 
+    /// What is known for the receipt before anything is sealed to them.
+    pub fn noted(&self, vault: &Trusted, series: &Series) -> Noted {
+        let key_file = self.own.as_ref().map(|file| String::from_utf8_lossy(file.bytes()).into_owned());
+        Noted { series: series.clone(), epoch: self.epoch(vault), key_file }
+    }
+
+    fn epoch(&self, vault: &Trusted) -> Option<NonZeroU32> {
+        let in_force = vault.verified().epoch_in_force().filter(|_| self.own.is_none());
+        in_force.and_then(|epoch| NonZeroU32::new(epoch.number()))
+    }
+
     /// What a receipt says of an archive that was sealed to them.
     pub fn facts(&self, vault: &Trusted, place: &Place, report: &SealReport) -> ArchiveFacts {
-        let in_force = vault.verified().epoch_in_force().map(keyward_custody::Epoch::number);
-        let epoch = in_force.filter(|_| self.own.is_none());
         ArchiveFacts {
             adopted: false,
             blake3: Blake3::from_bytes(report.blake3),
-            epoch: epoch.and_then(NonZeroU32::new),
+            epoch: self.epoch(vault),
             header: Digest::from_bytes(report.header),
             name: object_name(place),
             own_key: self.own.as_ref().map(KeyFile::digest),

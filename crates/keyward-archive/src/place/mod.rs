@@ -70,6 +70,8 @@ struct Remote {
 #[derive(Clone)]
 struct Spool {
     folder: Option<PathBuf>,
+    /// The caller's own bytes.
+    note: Arc<[u8]>,
 }
 
 /// One file or object of a listing.
@@ -198,13 +200,14 @@ impl Place {
 
     /// The same place; what is sealed to it is kept in a file as well until it is at the store, in
     /// `folder` or else beside the notes of uploads, so that [`left`](Self::left) can finish it
-    /// after a kill. Of no effect on local places.
+    /// after a kill. `note` is on the disk before the first byte is, and who finishes the archive
+    /// gets it back. Of no effect on local places.
     #[must_use]
-    pub fn spooled(self, folder: Option<&Path>) -> Place {
+    pub fn spooled(self, folder: Option<&Path>, note: &[u8]) -> Place {
         match self.at {
             At::Local(_) => self,
             At::Remote(remote) => {
-                let spool = Some(Spool { folder: folder.map(Path::to_path_buf) });
+                let spool = Some(Spool { folder: folder.map(Path::to_path_buf), note: note.into() });
                 Place { at: At::Remote(Remote { spool, ..remote }) }
             }
         }
@@ -458,14 +461,6 @@ impl Pending {
         match self {
             Self::Local(_) => Ok(()),
             Self::Remote(upload) => upload.sealed(blake3),
-        }
-    }
-
-    /// Keeps the caller's bytes until the upload is over.
-    pub(crate) fn note(&self, note: &[u8]) -> Result<(), Error> {
-        match self {
-            Self::Local(_) => Ok(()),
-            Self::Remote(upload) => upload.note(note),
         }
     }
 }

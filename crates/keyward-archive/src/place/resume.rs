@@ -20,12 +20,12 @@ pub enum Left {
     Nothing,
     /// The archive was not sealed to its end; what there was of it has been removed.
     Dropped,
-    /// The archive is at its place already, with these bytes of notes and of size.
+    /// The archive is at its place already.
     Done {
-        /// What was kept with [`Prepared::note`](crate::Prepared::note).
+        /// What was kept with [`Place::spooled`](crate::Place::spooled).
         note: Vec<u8>,
-        /// The archive's size in bytes.
-        size: u64,
+        /// The archive's size in bytes, and its BLAKE3; `None` if the run had no spool.
+        sealed: Option<(u64, [u8; 32])>,
     },
     /// The archive is sealed, and not all of it at the store.
     Sealed(Box<Unfinished>),
@@ -52,8 +52,7 @@ pub(super) fn left(remote: &Remote) -> Result<Left, Error> {
         if let There::Object(Some(writer)) = remote.writer_there()?
             && writer == journal.record.writer
         {
-            let size = sealed.map_or(0, |(size, _)| size);
-            found = Left::Done { note: journal.record.note.clone(), size };
+            found = Left::Done { note: journal.record.note.clone(), sealed: journal.record.sealed };
             discard(remote, journal);
             continue;
         }
@@ -84,7 +83,7 @@ impl Unfinished {
         self.blake3
     }
 
-    /// What was kept with [`Prepared::note`](crate::Prepared::note).
+    /// What was kept with [`Place::spooled`](crate::Place::spooled).
     pub fn note(&self) -> &[u8] {
         &self.journal.record.note
     }

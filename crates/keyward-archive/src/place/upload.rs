@@ -66,13 +66,16 @@ impl Upload {
         }
         let mut journal = Journal::begin(&remote.uploads(), &remote.shown(), &new_writer()?)?;
         let spool = match &remote.spool {
-            Some(spool) => match journal.spool(spool.folder.as_deref()) {
-                Ok(file) => Some(file),
-                Err(error) => {
-                    journal.remove();
-                    return Err(error);
+            Some(spool) => {
+                let noted = journal.note(&spool.note);
+                match noted.and_then(|()| journal.spool(spool.folder.as_deref())) {
+                    Ok(file) => Some(file),
+                    Err(error) => {
+                        journal.remove();
+                        return Err(error);
+                    }
                 }
-            },
+            }
             None => None,
         };
         Ok(Self(Arc::new(Mutex::new(State {
@@ -101,13 +104,6 @@ impl Upload {
         let (Some(spool), Some(journal)) = (spool, journal) else { return Ok(()) };
         spool.sync_all().map_err(|error| Error::io("", error))?;
         journal.sealed(total, blake3)
-    }
-
-    pub(super) fn note(&self, note: &[u8]) -> Result<(), Error> {
-        match &mut lock(&self.0).journal {
-            Some(journal) => journal.note(note),
-            None => Ok(()),
-        }
     }
 
     /// Sends what is left, and gives the object its name. Returns its size in bytes.

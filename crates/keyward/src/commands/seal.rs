@@ -50,18 +50,23 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
         return Err(Failure::new(Kind::Usage, "Standard input is a terminal; there is nothing to seal."));
     }
     let destination = places::place(&state, &args.output)?;
-    let destination = if args.resume { destination.spooled(args.spool.as_deref()) } else { destination };
+    let series = series(&args, from_stdin)?;
+    let destination = match args.resume {
+        true => destination.spooled(args.spool.as_deref(), &audience.noted(&vault, &series).to_bytes()),
+        false => destination,
+    };
     let scribe = Scribe::find(ui, &state, &vault)?;
     if args.resume
         && let Some(resumed) = places::resume(ui, &destination, &args)?
     {
-        let given = scribe.map(|scribe| scribe.finish(&destination, &resumed.note)).transpose()?;
+        let given = scribe.map(|scribe| scribe.finish(&destination, &resumed)).transpose()?;
         if let Some(given) = &given {
             ui.say(format!("Its receipt is {given}."));
         }
         if args.json.json {
             let line = serde_json::json!({
-                "archive": args.output.to_string_lossy(), "sealed_bytes": resumed.size, "resumed": true,
+                "archive": args.output.to_string_lossy(),
+                "sealed_bytes": resumed.sealed.map(|(size, _)| size), "resumed": true,
                 "receipt": given.as_ref().map(receipt_json),
             });
             writeln!(io::stdout(), "{line}")
@@ -80,7 +85,6 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
         vault.name(),
         vault.generation()
     ));
-    let series = series(&args, from_stdin)?;
     if scribe.is_none() {
         receipts::allow_none(ui, &vault, &destination)?;
     }
@@ -111,7 +115,6 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     let prepared = prepared.map_err(fail)?;
     let report = prepared.report().clone();
     let facts = audience.facts(&vault, &destination, &report);
-    prepared.note(&receipts::noted(&series, &facts)).map_err(fail)?;
     let publish = || prepared.publish().map(drop).map_err(fail);
     let given = match &scribe {
         Some(scribe) => Some(scribe.publish(&series, &destination, facts, publish)?),
