@@ -1,6 +1,8 @@
 //! Archives with a key of their own: what opening one exposes is that one.
 
-use keyward_tests::{Sandbox, read_trace};
+use keyward_tests::{Fault, Kind, Message, Sandbox, Store, read_trace};
+
+use crate::places::stores;
 
 const CUSTODY: u8 = 0x83;
 
@@ -145,4 +147,82 @@ fn a_host_that_is_no_sealer_makes_none() {
         .calm_error()
         .stderr_has("no sealer");
     assert!(sandbox.names(".").iter().all(|name| !name.starts_with("there.age")));
+}
+
+/// What stands beside `NAME.age` of a sealing that failed, and the archive itself.
+fn of(sandbox: &Sandbox, name: &str) -> Vec<String> {
+    sandbox.names(".").into_iter().filter(|one| one.starts_with(name)).collect()
+}
+
+#[test]
+fn a_seal_that_fails_leaves_no_key_file() {
+    let sandbox = with_archives();
+    let own = of(&sandbox, "own.age");
+    // The destination exists; the source is missing; a single file cannot be padded; the folder is not there.
+    sandbox.keyward(["seal", "note", "-o", "own.age", "--own-key"]).go().code(9).calm_error();
+    assert_eq!(of(&sandbox, "own.age"), own);
+    sandbox.keyward(["seal", "nothing", "-o", "new.age", "--own-key"]).go().code(3).calm_error();
+    sandbox.keyward(["seal", "note", "-o", "new.age", "--own-key", "--pad"]).go().code(2).calm_error();
+    sandbox.keyward(["seal", "note", "-o", "no/new.age", "--own-key"]).go().failure().calm_error();
+    assert_eq!(of(&sandbox, "new.age"), [""; 0]);
+    sandbox.absent("no");
+
+    // The archive that is to be sealed anew does not verify: it stays as it is, with the key that it has.
+    let mut archive = sandbox.read("own.age");
+    *archive.last_mut().unwrap() ^= 1;
+    sandbox.write("own.age", &archive);
+    let both = sandbox.emulator().token("alice.token").token("bob.token");
+    both.keyward(["reseal", "own.age"]).go().code(7).calm_error();
+    assert_eq!(of(&sandbox, "own.age"), own);
+    assert_eq!(sandbox.read("own.age"), archive);
+}
+
+#[test]
+fn a_seal_that_loses_its_name_takes_its_key_file_back() {
+    let (sandbox, store) = (two_of_three(), Store::start(Kind::Google));
+    let seal = |name: &str, more: &[&str]| {
+        let mut run = sandbox.keyward(["seal", "note", "-o", name, "--own-key"]).args(more);
+        for (name, value) in &store.variables {
+            run = run.env(name, value);
+        }
+        run.go()
+    };
+    let look = stores(&store, &sandbox.path("look"));
+    let names = || -> Vec<String> {
+        let found = look.place(store.root).unwrap().list().unwrap();
+        found.iter().map(|one| one.place.name().to_string_lossy().into_owned()).collect()
+    };
+    let is_key = |request: &Message| request.method() == "PUT" && request.target().contains("key");
+
+    // Somebody else takes the name once the key file is there.
+    let taken = look.place(format!("{}/taken.age", store.root)).unwrap();
+    let theirs = taken.clone();
+    store.proxy.plan(move |request| match is_key(request) {
+        true => {
+            let theirs = theirs.clone();
+            Fault::Change(Box::new(move |_| theirs.create_small(b"theirs").unwrap()))
+        }
+        false => Fault::Pass,
+    });
+    seal(&taken.to_string(), &[]).code(9).calm_error();
+    store.proxy.plan(|_| Fault::Pass);
+    assert_eq!(taken.read_small(10).unwrap(), b"theirs");
+    assert_eq!(names(), ["taken.age"]);
+
+    // The key file cannot be written: no archive; and with --resume what is sealed is not lost.
+    for more in [&[][..], &["--resume"]] {
+        store.proxy.plan(move |request| match is_key(request) {
+            true => Fault::Answer(Message::answer(403, "<Error><Code>AccessDenied</Code></Error>")),
+            false => Fault::Pass,
+        });
+        let name = format!("{}/new.age", store.root);
+        seal(&name, more).code(10).calm_error();
+        store.proxy.plan(|_| Fault::Pass);
+        assert_eq!(names(), ["taken.age"], "{more:?}");
+        if !more.is_empty() {
+            seal(&name, more).success().stderr_has("An earlier run had sealed to the end");
+            let there = names();
+            assert_eq!(there.len(), 4, "archive, key file and receipt: {there:?}");
+        }
+    }
 }

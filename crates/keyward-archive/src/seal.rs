@@ -150,6 +150,12 @@ impl Prepared {
         &self.report
     }
 
+    /// Leaves an archive that is in a spool ([`Place::spooled`]) there, to be finished by another
+    /// run; any other is gone.
+    pub fn leave(self) {
+        self.pending.leave();
+    }
+
     /// Makes the archive durable and gives it its name.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod lanes;
 mod ledger;
 mod opening;
 mod origin;
+mod own_key;
 mod papers;
 mod pin;
 mod places;

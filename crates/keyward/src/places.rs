@@ -7,10 +7,12 @@ use keyward_archive::{Left, Overwrite, Place, Stores};
 use crate::cli::SealArgs;
 use crate::env;
 use crate::interrupt::LongStep;
+use crate::own_key::Beside;
 use crate::receipts::Noted;
 use crate::report::{Failure, Result, archive_failure};
 use crate::state::State;
 use crate::ui::{self, Ui};
+use crate::vault_folder::Trusted;
 
 /// The place of this name.
 ///
@@ -36,7 +38,7 @@ pub struct Resumed {
 ///
 /// # Errors
 /// Those of the store; what is there can then be tried again.
-pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<Resumed>> {
+pub fn resume(ui: Ui, vault: &Trusted, destination: &Place, args: &SealArgs) -> Result<Option<Resumed>> {
     let name = args.output.display();
     let failed = |error| {
         archive_failure(&name.to_string(), "What is sealed is kept.", error)
@@ -61,9 +63,13 @@ pub fn resume(ui: Ui, destination: &Place, args: &SealArgs) -> Result<Option<Res
             let noted = Noted::parse(destination, unfinished.note())?;
             let blake3 = unfinished.blake3();
             let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
+            // That run may have ended before it wrote the archive's own key file.
+            let own = noted.as_ref().map(|noted| noted.key_file(vault)).transpose()?.flatten();
+            let beside = own.map_or_else(|| Ok(Beside::default()), |own| Beside::write(destination, &own));
+            let beside = beside.map_err(failed)?;
             let bar = ui.progress();
             let step = LongStep::begin();
-            let finished = unfinished.finish(overwrite, &bar);
+            let finished = beside.publish(|| unfinished.finish(overwrite, &bar));
             drop(step);
             bar.finish();
             let size = finished.map_err(failed)?;

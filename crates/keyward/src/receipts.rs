@@ -11,13 +11,14 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use keyward_age::Recipient;
-use keyward_archive::{Place, SealReport, Sealed};
+use keyward_archive::{Place, Prepared, SealReport, Sealed};
 use keyward_custody::{
     ArchiveFacts, Auditor, Blake3, Digest, GoneMap, KeyFile, Name, RECEIPT_SUFFIX, Receipt, SealerKey,
-    Sequence, Series, SignedReceipt, own_key_suffix,
+    Sequence, Series, SignedReceipt,
 };
 
 use crate::ledger::Ledger;
+use crate::own_key::Beside;
 use crate::report::{Failure, Kind, Result, archive_failure, custody_failure};
 use crate::state::State;
 use crate::ui::Ui;
@@ -347,22 +348,39 @@ impl Audience {
         Ok(Audience { names, recipients, own })
     }
 
-    /// Writes the archive's key file, if it has one: before the archive, which would open for nobody without it.
+    /// Refuses a key of its own on a host that is no sealer, whose receipt could not name it.
     ///
     /// # Errors
-    /// Refused (9) on a host that is no sealer, whose receipt could not name it; those of the place.
-    pub fn write_key_file(&self, place: &Place, scribe: Option<&Scribe<'_>>) -> Result<()> {
-        let Some(file) = &self.own else { return Ok(()) };
-        if scribe.is_none() {
-            return Err(Failure::new(
-                Kind::Refused,
-                "This host is no sealer, and it is the receipt that names an archive's own key. Nothing was written.",
-            )
-            .hint("keyward sealer key shows how it becomes one."));
+    /// Refused (9).
+    pub fn check(&self, scribe: Option<&Scribe<'_>>) -> Result<()> {
+        if self.own.is_none() || scribe.is_some() {
+            return Ok(());
         }
-        let at = place.sibling(&own_key_suffix(file.digest()));
-        at.create_small(file.bytes())
-            .map_err(|error| archive_failure(&at.to_string(), "No archive was written.", error))
+        Err(Failure::new(
+            Kind::Refused,
+            "This host is no sealer, and it is the receipt that names an archive's own key. Nothing was written.",
+        )
+        .hint("keyward sealer key shows how it becomes one."))
+    }
+
+    /// Gives a sealed archive its name, right after its key file, if it has one.
+    ///
+    /// # Errors
+    /// Those of the place.
+    pub fn publish(
+        &self,
+        place: &Place,
+        prepared: Prepared,
+    ) -> std::result::Result<(), keyward_archive::Error> {
+        let beside = self.own.as_ref().map_or_else(|| Ok(Beside::default()), |own| Beside::write(place, own));
+        match beside {
+            Ok(beside) => beside.publish(|| prepared.publish().map(drop)),
+            Err(error) => {
+                // What is sealed is not lost for it, where it can be gone on with.
+                prepared.leave();
+                Err(error)
+            }
+        }
     }
 
     /// What is known for the receipt before anything is sealed to them.

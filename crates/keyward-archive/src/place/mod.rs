@@ -456,6 +456,14 @@ impl Pending {
         }
     }
 
+    /// Goes, but what can be finished from a spool stays.
+    pub(crate) fn leave(self) {
+        match self {
+            Self::Local(_) => {}
+            Self::Remote(upload) => upload.leave(),
+        }
+    }
+
     /// All has been written; its BLAKE3 tells it from another after a kill.
     pub(crate) fn sealed(&self, blake3: [u8; 32]) -> Result<(), Error> {
         match self {

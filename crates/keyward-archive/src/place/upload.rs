@@ -111,13 +111,15 @@ impl Upload {
         let mut state = lock(&self.0);
         let published = state.publish();
         // With all of it in the spool, a failure of the store is no reason to lose the work.
-        let keep = matches!(&published, Err(Error::Store { .. }))
-            && state.journal.as_ref().is_some_and(|journal| journal.record.sealed.is_some());
-        if keep {
-            state.under_way.abort_all();
-            state.journal = None;
+        if matches!(&published, Err(Error::Store { .. })) {
+            state.leave();
         }
         published
+    }
+
+    /// Ends here, but leaves what another run can finish.
+    pub(super) fn leave(self) {
+        lock(&self.0).leave();
     }
 }
 
@@ -158,6 +160,14 @@ impl State {
             journal.remove();
         }
         Ok(self.total)
+    }
+
+    /// Gives up the notes without removing them, if all of the archive is in the spool.
+    fn leave(&mut self) {
+        if self.journal.as_ref().is_some_and(|journal| journal.record.sealed.is_some()) {
+            self.under_way.abort_all();
+            self.journal = None;
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {

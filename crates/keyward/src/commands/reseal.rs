@@ -42,8 +42,8 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
         };
         // An archive with a key of its own gets another: nothing that was apart comes under the epoch.
         let audience = Audience::of(&vault, receipts::has_own_key(&place)?)?;
+        audience.check(scribe.as_ref())?;
         let archive = unlock(ui, &state, Some(&vault), &opener, &args.unlock, sealed_at(&place)?)?;
-        audience.write_key_file(&place, scribe.as_ref())?;
         let options = SealOptions { overwrite: Overwrite::Replace, ..SealOptions::default() };
         let bar = ui.progress();
         let step = LongStep::begin();
@@ -65,7 +65,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: ResealArgs) -> Result<()> {
         bar.finish();
         let prepared = resealed.map_err(fail)?;
         let report = prepared.report().clone();
-        let publish = || prepared.publish().map(drop).map_err(fail);
+        let publish = || audience.publish(&place, prepared).map_err(fail);
         let receipt = match &scribe {
             Some(scribe) => {
                 let facts = audience.facts(&vault, &place, &report);

@@ -56,8 +56,9 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
         false => destination,
     };
     let scribe = Scribe::find(ui, &state, &vault)?;
+    audience.check(scribe.as_ref())?;
     if args.resume
-        && let Some(resumed) = places::resume(ui, &destination, &args)?
+        && let Some(resumed) = places::resume(ui, &vault, &destination, &args)?
     {
         let given = scribe.map(|scribe| scribe.finish(&destination, &resumed)).transpose()?;
         if let Some(given) = &given {
@@ -88,15 +89,6 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     if scribe.is_none() {
         receipts::allow_none(ui, &vault, &destination)?;
     }
-    // An archive that stands there is told before a key file is left beside it.
-    if args.own_key
-        && !args.force
-        && destination.exists().map_err(|error| archive_failure(&shown, SAFE, error))?
-    {
-        let path = args.output.clone();
-        return Err(archive_failure(&shown, SAFE, keyward_archive::Error::Exists { path }));
-    }
-    audience.write_key_file(&destination, scribe.as_ref())?;
     let bar = ui.progress();
     let step = LongStep::begin();
     let fail = |error| {
@@ -115,7 +107,7 @@ pub fn run(ui: Ui, vault: Option<&Path>, args: SealArgs) -> Result<()> {
     let prepared = prepared.map_err(fail)?;
     let report = prepared.report().clone();
     let facts = audience.facts(&vault, &destination, &report);
-    let publish = || prepared.publish().map(drop).map_err(fail);
+    let publish = || audience.publish(&destination, prepared).map_err(fail);
     let given = match &scribe {
         Some(scribe) => Some(scribe.publish(&series, &destination, facts, publish)?),
         None => {
