@@ -1,5 +1,7 @@
 //! Files that other implementations of age sealed to a vault's recipients open by touch.
 
+use std::fs;
+
 use keyward_tests::{Noise, Peer, SUITES, Sandbox, peer};
 
 fn vault_with_recipients(suite: &str) -> Sandbox {
@@ -61,6 +63,42 @@ fn what_age_encryption_for_typescript_seals_opens_by_touch() {
                 .success()
                 .no_stdout();
             opens_with_each_token(&sandbox, "stock.age", &content);
+        }
+    }
+}
+
+/// The other way round: without Keyward, the padding of a folder's archive is passed over by zstd.
+#[test]
+fn a_padded_archive_opens_with_age_zstd_and_tar() {
+    for suite in SUITES {
+        let sandbox = Sandbox::with_papers(suite);
+        let mut noise = Noise::new(5);
+        fs::create_dir_all(sandbox.path("work/notes")).unwrap();
+        for (file, size) in [("work/large", 3_000_001), ("work/notes/small", 10), ("work/none", 0)] {
+            let mut content = vec![0; size];
+            noise.fill(&mut content);
+            sandbox.write(file, content);
+        }
+        for (archive, more) in [("plain.age", &[][..]), ("padded.age", &["--pad"])] {
+            sandbox.keyward(["seal", "work", "-o", archive]).args(more).go().success();
+        }
+        assert!(sandbox.read("padded.age").len() > sandbox.read("plain.age").len() + 1000, "it is padded");
+        sandbox
+            .keyward(["epoch", "open", "--export", "epoch.key", "--yes"])
+            .args(["--with", "carol=carol.txt", "--with", "dave=dave.txt"])
+            .go()
+            .success();
+        let classic = (suite == "classic").then(|| peer(Peer::ClassicAge));
+        for age in classic.into_iter().chain([peer(Peer::Age)]) {
+            let line = |tar: &str| {
+                let line = format!("{} -d -i epoch.key padded.age | zstd -d | {tar}", age.display());
+                sandbox.run("bash").args(["-o", "pipefail", "-c", &line]).go().success()
+            };
+            let listed = line("tar t").stdout_text();
+            let mut names: Vec<&str> = listed.lines().collect();
+            names.sort_unstable();
+            assert_eq!(names, ["work/", "work/large", "work/none", "work/notes/", "work/notes/small"]);
+            let _ = line("tar xO work/large").stdout_is(sandbox.read("work/large"));
         }
     }
 }
