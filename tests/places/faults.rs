@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use keyward_archive::{Error, Overwrite, Place, SealOptions, seal_tree};
+use keyward_archive::{Error, Overwrite, Place, SealOptions, Sealed, seal_tree};
 use keyward_tests::{Fault, Kind, Message, Store};
 
 use super::{Holder, noise, stores};
@@ -156,6 +156,34 @@ fn reads(kind: Kind) {
     });
     let read = holder.read(&place);
     assert!(matches!(read, Err(Error::Age(_))), "{:?}", read.err());
+}
+
+/// Digits in an answer that look like a status are none: who reads is told what the status says.
+#[test]
+fn a_number_in_an_answer_is_no_status() {
+    let temp = tempfile::tempdir().unwrap();
+    for kind in Kind::ALL {
+        let store = Store::start(kind);
+        let place =
+            stores(&store, temp.path()).place(format!("{}/416/InvalidRange.age", store.root)).unwrap();
+        let body =
+            "<Error><Code>NotThere</Code><Message>in 416 ms</Message><RequestId>04160</RequestId></Error>";
+        for (status, missing) in [(404, true), (403, false), (400, false)] {
+            store.proxy.plan(move |_| Fault::Answer(Message::answer(status, body)));
+            let refused = Sealed::open(&place).err();
+            match missing {
+                true => assert!(matches!(refused, Some(Error::Missing { .. })), "{kind:?}: {refused:?}"),
+                false => {
+                    assert!(matches!(refused, Some(Error::Store { .. })), "{kind:?} {status}: {refused:?}");
+                }
+            }
+        }
+        // An object without a first byte is no archive.
+        store.proxy.plan(|_| Fault::Pass);
+        place.create_small(b"").unwrap();
+        let refused = Sealed::open(&place).err();
+        assert!(matches!(refused, Some(Error::NotAnArchive { .. })), "{kind:?}: {refused:?}");
+    }
 }
 
 #[test]

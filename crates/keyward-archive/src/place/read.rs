@@ -178,8 +178,7 @@ impl Ranged {
                 }
                 Ok(_) => remote.store("its answer has another length than it says"),
                 Err(error) => {
-                    let text = error.to_string();
-                    if text.contains("416") || text.contains("InvalidRange") {
+                    if has_no_such_range(&error) {
                         // It has no first byte.
                         return Err(Error::NotAnArchive { path: remote.shown().into() });
                     }
@@ -383,6 +382,14 @@ impl Remote {
             other => self.failed(other),
         }
     }
+}
+
+/// Whether the answer was 416 (RFC 9110, 15.5.17), of which `object_store` makes no error of its own. The status alone
+/// tells: digits like these stand in times, in names and in the numbers that stores give to requests.
+fn has_no_such_range(error: &object_store::Error) -> bool {
+    let object_store::Error::Generic { source, .. } = error else { return false };
+    let text = source.to_string();
+    text.split_once("status code: ").is_some_and(|(_, status)| status.starts_with("416 "))
 }
 
 /// The body of an answer, but no more than one byte past `most`; `None` if it breaks off.
