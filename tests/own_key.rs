@@ -92,6 +92,14 @@ fn two_of_three_open_it_and_the_epoch_stays_closed() {
         .success()
         .stdout_is("about one\n")
         .stderr_lacks("epoch");
+
+    // With a new epoch it is of a time before, like any other: said, and not wrong.
+    sandbox.emulator().token("alice.token").keyward(["epoch", "new", "--yes"]).go().success();
+    sandbox
+        .keyward(["verify", "own.age"])
+        .go()
+        .success()
+        .stdout_has("superseded: sealed under generation 1 with a key of its own, and epoch 2 is in force");
 }
 
 #[test]

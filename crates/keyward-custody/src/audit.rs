@@ -8,6 +8,7 @@
 //! Pure: what stands in a store is brought here. Nothing else in this crate makes an [`Origin`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use crate::{
     ArchiveFacts, Blake3, Differs, Digest, Finding, GoneMap, Heads, Name, Numbers, Receipt, Sequence, Series,
@@ -317,13 +318,19 @@ impl<'a> Auditor<'a> {
     }
 
     fn in_force(&self, receipt: &Receipt, facts: &ArchiveFacts) -> Finding {
-        match (facts.epoch, self.statement.epoch_in_force()) {
-            (Some(epoch), Some(in_force)) if epoch.get() < in_force.number() => Finding::Superseded {
-                generation: receipt.generation(),
-                epoch: epoch.get(),
-                in_force: in_force.number(),
-            },
-            _ => Finding::Ok,
+        let Some(in_force) = self.statement.epoch_in_force() else { return Finding::Ok };
+        let epoch = facts.epoch.map(NonZeroU32::get);
+        let is_older = match epoch {
+            Some(epoch) => epoch < in_force.number(),
+            // Its own key file has the policy of the generation that it was sealed under.
+            None => facts.own_key.is_some() && receipt.generation() < in_force.generation(),
+        };
+        match is_older {
+            true => {
+                let generation = receipt.generation();
+                Finding::Superseded { generation, epoch, in_force: in_force.number() }
+            }
+            false => Finding::Ok,
         }
     }
 }

@@ -12,12 +12,12 @@ pub enum Finding {
     // --- nothing is wrong
     /// The receipt counts, and the archive is the one it names.
     Ok,
-    /// The same, and the archive is sealed to an older epoch than the one in force.
+    /// The same, and the archive is of a time before the epoch in force: it opens for who held then.
     Superseded {
         /// The generation it was sealed under.
         generation: Generation,
-        /// Its epoch.
-        epoch: u32,
+        /// Its epoch; none where it has a key of its own.
+        epoch: Option<u32>,
         /// The epoch in force.
         in_force: u32,
     },
@@ -156,10 +156,14 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Finding::Ok => f.write_str("ok"),
-            Finding::Superseded { generation, epoch, in_force } => write!(
-                f,
-                "superseded: sealed under generation {generation} to epoch {epoch}, and epoch {in_force} is in force"
-            ),
+            Finding::Superseded { generation, epoch, in_force } => {
+                write!(f, "superseded: sealed under generation {generation} ")?;
+                match epoch {
+                    Some(epoch) => write!(f, "to epoch {epoch}")?,
+                    None => f.write_str("with a key of its own")?,
+                }
+                write!(f, ", and epoch {in_force} is in force")
+            }
             Finding::Gone => f.write_str("gone: a later receipt says that it was replaced or may be deleted"),
             Finding::NoReceipt => f.write_str("no receipt stands beside it"),
             Finding::Forged { reason } => write!(f, "its receipt is forged or damaged: {reason}"),

@@ -360,6 +360,17 @@ fn superseded_and_stale() {
     let said = lines.lines[0].finding.to_string();
     assert!(said.contains("generation 2") && said.contains("epoch 1"), "{said}");
 
+    let (mut apart, mut mira) = (Store::default(), Host { own_key: true, ..Host::new("mira", "apart") });
+    for (generation, archive) in [(2, "apart-1.age"), (3, "apart-2.age")] {
+        mira.generation = generation;
+        mira.seal(&mut apart, archive);
+    }
+    let own = audit(&now, &heads(), &apart);
+    assert!(own.is_fine());
+    let said: Vec<String> = own.lines.iter().map(|line| line.finding.to_string()).collect();
+    let superseded = "superseded: sealed under generation 2 with a key of its own, and epoch 2 is in force";
+    assert_eq!(said, [superseded, "ok"]);
+
     let stale = |now_is: &str| {
         let freshness = Freshness { now: time(now_is), days: 2 };
         let audit =

@@ -61,6 +61,7 @@ pub(crate) struct Host {
     pub(crate) series: &'static str,
     pub(crate) generation: u32,
     pub(crate) epoch: Option<u32>,
+    pub(crate) own_key: bool,
     pub(crate) last: Option<Link>,
     pub(crate) gone: GoneMap,
 }
@@ -74,7 +75,15 @@ pub(crate) struct Store {
 
 impl Host {
     pub(crate) fn new(name: &'static str, series: &'static str) -> Host {
-        Host { name, series, generation: 1, epoch: None, last: None, gone: GoneMap::default() }
+        Host {
+            name,
+            series,
+            generation: 1,
+            epoch: None,
+            own_key: false,
+            last: None,
+            gone: GoneMap::default(),
+        }
     }
 
     /// The receipt of an archive with this name, and its number in the series as content.
@@ -87,7 +96,7 @@ impl Host {
             epoch: self.epoch.and_then(std::num::NonZeroU32::new),
             header: found.header,
             name: archive.to_owned(),
-            own_key: None,
+            own_key: self.own_key.then(|| Digest::of(b"a key file")),
             size: found.size,
         }))
     }
