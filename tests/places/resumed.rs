@@ -60,15 +60,22 @@ fn a_kill_once_it_is_sealed_takes_nothing_from_its_receipt() {
         let noted: Vec<_> = fs::read_dir(sandbox.path("home/uploads")).unwrap().collect();
         assert_eq!(noted.len(), 1, "{noted:?}");
 
+        // Meanwhile another epoch begins: what is sealed is of the time before.
+        sandbox.emulator().token("alice.token").keyward(["epoch", "new", "--yes"]).go().success();
         let resumed = with_variables(sandbox.keyward(words(&cut, more)), &store).go().success();
         let _ = resumed.stderr_has("An earlier run had sealed to the end").stderr_has("of series diary");
         let (expected, found) = (receipt(&sandbox, &store, &whole), receipt(&sandbox, &store, &cut));
         assert_eq!(found["series"], "diary");
         assert_eq!(found["sequence"], 2);
+        assert_eq!(found["generation"], expected["generation"], "{more:?}");
         assert_eq!(found["archive"]["epoch"], expected["archive"]["epoch"], "{more:?}");
         assert_eq!(found["archive"]["own_key"].is_string(), expected["archive"]["own_key"].is_string());
         assert_eq!(found["archive"]["adopted"], expected["archive"]["adopted"]);
         verifies(&sandbox, &store);
+        with_variables(sandbox.keyward(["verify", &cut]), &store)
+            .go()
+            .success()
+            .stdout_has("superseded: sealed under generation 1");
         let through = if more.is_empty() { &["--through-epoch"][..] } else { &[] };
         opens(&sandbox, &store, &cut, through);
         assert!(fs::read_dir(sandbox.path("home/uploads")).unwrap().next().is_none(), "no notes are left");

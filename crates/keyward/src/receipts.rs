@@ -13,8 +13,8 @@ use std::path::Path;
 use keyward_age::Recipient;
 use keyward_archive::{Place, Prepared, SealReport, Sealed};
 use keyward_custody::{
-    ArchiveFacts, Auditor, Blake3, Digest, GoneMap, KeyFile, Name, RECEIPT_SUFFIX, Receipt, SealerKey,
-    Sequence, Series, SignedReceipt,
+    ArchiveFacts, Auditor, Blake3, Digest, Generation, GoneMap, KeyFile, Name, RECEIPT_SUFFIX, Receipt,
+    Sealer, SealerKey, Sequence, Series, SignedReceipt,
 };
 
 use crate::ledger::Ledger;
@@ -58,6 +58,8 @@ impl Given {
 #[serde(deny_unknown_fields)]
 pub struct Noted {
     series: Series,
+    /// The one it is sealed under.
+    generation: Generation,
     epoch: Option<NonZeroU32>,
     /// The text of the archive's own key file.
     key_file: Option<String>,
@@ -138,9 +140,20 @@ impl<'a> Scribe<'a> {
         facts: ArchiveFacts,
         publish: impl FnOnce() -> Result<()>,
     ) -> Result<Given> {
+        self.publish_under(self.vault.statement().generation(), series, place, facts, publish)
+    }
+
+    fn publish_under(
+        &self,
+        generation: Generation,
+        series: &Series,
+        place: &Place,
+        facts: ArchiveFacts,
+        publish: impl FnOnce() -> Result<()>,
+    ) -> Result<Given> {
         let mut ledger = self.ledger(series)?;
         let gone = self.replaced_at(place)?;
-        let link = self.note(&mut ledger, address(place), Some(facts), &gone)?;
+        let link = self.note(&mut ledger, generation, address(place), Some(facts), &gone)?;
         if let Err(failure) = publish() {
             // Whether it stands there all the same is looked at, not guessed: a store may have answered too late.
             self.settle(&mut ledger)?;
@@ -161,7 +174,8 @@ impl<'a> Scribe<'a> {
         if let Some(before) = self.counting(&place)? {
             gone.replace(before.sealer(), before.series(), before.sequence());
         }
-        let link = self.note(&mut ledger, address(&place), None, &gone)?;
+        let link =
+            self.note(&mut ledger, self.vault.statement().generation(), address(&place), None, &gone)?;
         self.write(&mut ledger, link)
     }
 
@@ -197,7 +211,11 @@ impl<'a> Scribe<'a> {
             size: sealed.size(),
         };
         let series = noted.map_or_else(|| series_of(place), |noted| noted.series.clone());
-        self.publish(&series, place, facts, || Ok(()))
+        // A host that has become a sealer since then cannot vouch for a time before.
+        let certified = self.vault.verified().sealers().get(&self.name).map(Sealer::added);
+        let sealed_under = noted.map_or(self.vault.statement().generation(), |noted| noted.generation);
+        let generation = certified.map_or(sealed_under, |certified| certified.max(sealed_under));
+        self.publish_under(generation, &series, place, facts, || Ok(()))
     }
 
     /// Puts every receipt of this host in place whose archive stands there without it.
@@ -266,13 +284,13 @@ impl<'a> Scribe<'a> {
     fn note(
         &self,
         ledger: &mut Ledger,
+        generation: Generation,
         place: String,
         archive: Option<ArchiveFacts>,
         gone: &GoneMap,
     ) -> Result<keyward_custody::Link> {
-        let vault = self.vault.statement();
-        let heads = self.state.heads(vault.vault_id())?;
-        let receipt = ledger.own.next(&heads, vault.generation(), vault_folder::now()?, archive, gone);
+        let heads = self.state.heads(self.vault.statement().vault_id())?;
+        let receipt = ledger.own.next(&heads, generation, vault_folder::now()?, archive, gone);
         let receipt =
             receipt.map_err(|error| custody_failure("The receipt", "Nothing was written.", error))?;
         let link = receipt.link();
@@ -386,7 +404,12 @@ impl Audience {
     /// What is known for the receipt before anything is sealed to them.
     pub fn noted(&self, vault: &Trusted, series: &Series) -> Noted {
         let key_file = self.own.as_ref().map(|file| String::from_utf8_lossy(file.bytes()).into_owned());
-        Noted { series: series.clone(), epoch: self.epoch(vault), key_file }
+        Noted {
+            series: series.clone(),
+            generation: vault.statement().generation(),
+            epoch: self.epoch(vault),
+            key_file,
+        }
     }
 
     fn epoch(&self, vault: &Trusted) -> Option<NonZeroU32> {
