@@ -11,9 +11,15 @@ use crate::tar::sparse::{MOST_SPANS, Map, Span};
 /// file's cursor stands afterwards is not said.
 pub(crate) fn map(file: &File, stat: &Stat) -> Result<Option<Map>, Errno> {
     let size = u64::try_from(stat.st_size).unwrap_or(0);
-    // What fills as many blocks as its size needs has no holes; most files need no more than this.
-    if u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) >= size {
+    if size == 0 {
         return Ok(None);
+    }
+    // Most files need no more than this. Their number of blocks does not tell: a file system counts some of its own among
+    // them, for attributes and the like, and what is reserved behind the end.
+    match seek(file, SeekFrom::Hole(0)) {
+        Err(Errno::INVAL | Errno::NOTSUP | Errno::NXIO) => return Ok(None),
+        hole if hole? >= size => return Ok(None),
+        _ => {}
     }
     let mut spans: Vec<Span> = Vec::new();
     let mut at = 0;

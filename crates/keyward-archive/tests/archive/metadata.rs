@@ -137,6 +137,23 @@ proptest! {
     }
 }
 
+/// Attributes that do not fit beside the file's own facts take a block, which is counted as if it were data.
+#[test]
+fn a_hole_no_larger_than_the_block_of_an_attribute_comes_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let tree = temp.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    sparse(&tree.join("small"), 1906, &[]);
+    lsetxattr(tree.join("small"), "user.note", &[7; 1500], XattrFlags::empty()).unwrap();
+    let sealed = temp.path().join("a.age");
+    seal_with(&tree, &sealed, &with(Attributes::User));
+    let out = temp.path().join("out");
+    extract_with(&sealed, &out, Attributes::User);
+    assert_eq!(data(&tree.join("small")), data(&out.join("tree/small")));
+    assert_eq!(xattrs(&tree.join("small")), xattrs(&out.join("tree/small")));
+    assert_eq!(fs::read(out.join("tree/small")).unwrap(), [0; 1906]);
+}
+
 #[test]
 fn holes_are_neither_read_nor_stored_and_come_back() {
     let temp = tempfile::tempdir().unwrap();
