@@ -2,7 +2,7 @@
 
 use keyward_tests::{Fault, Kind, Message, Sandbox, Store, read_trace};
 
-use crate::places::stores;
+use crate::places::{stores, with_variables};
 
 const CUSTODY: u8 = 0x83;
 
@@ -189,11 +189,8 @@ fn a_seal_that_fails_leaves_no_key_file() {
 fn a_seal_that_loses_its_name_takes_its_key_file_back() {
     let (sandbox, store) = (two_of_three(), Store::start(Kind::Google));
     let seal = |name: &str, more: &[&str]| {
-        let mut run = sandbox.keyward(["seal", "note", "-o", name, "--own-key"]).args(more);
-        for (name, value) in &store.variables {
-            run = run.env(name, value);
-        }
-        run.go()
+        let run = sandbox.keyward(["seal", "note", "-o", name, "--own-key"]).args(more);
+        with_variables(run, &store).go()
     };
     let look = stores(&store, &sandbox.path("look"));
     let names = || -> Vec<String> {

@@ -9,7 +9,7 @@ use keyward_archive::Place;
 use keyward_tests::{Fault, Kind, Message, Outcome, Run, Sandbox, Store, assert_same, snapshot};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::places::stores;
+use crate::places::{stores, with_variables};
 
 /// A vault, and archives of this host's series photos in a store, with their receipts.
 struct InStore {
@@ -89,13 +89,6 @@ impl InStore {
             .map(|name| (name.clone(), self.bytes(&name)))
             .collect()
     }
-}
-
-fn with_variables(mut run: Run, store: &Store) -> Run {
-    for (name, value) in &store.variables {
-        run = run.env(name, value);
-    }
-    run
 }
 
 /// The object that a request reads; none for a listing. Google's client sends a name's punctuation encoded.

@@ -3,6 +3,7 @@
 //! ends the work.
 
 use std::fs;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
@@ -10,19 +11,38 @@ use keyward_archive::Sealed;
 use keyward_tests::{Fault, Kind, Run, Sandbox, Store, campaign_is_long};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{noise, stores};
-
-fn with_variables(mut run: Run, store: &Store) -> Run {
-    for (name, value) in &store.variables {
-        run = run.env(name, value);
-    }
-    run
-}
+use super::{noise, stores, with_variables};
 
 /// What stands in the bucket under the archive's name: its BLAKE3, after a look that it is whole.
 fn there(store: &Store, sandbox: &Sandbox, name: &str) -> Option<[u8; 32]> {
     let place = stores(store, &sandbox.path("look")).place(name).unwrap();
     place.exists().unwrap().then(|| Sealed::open(&place).unwrap().digest(&()).unwrap())
+}
+
+/// Runs it and ends it with SIGKILL at the request with the number `point / 2`, which the store carries out only if `point` is odd.
+/// Says how it ended, and whether it came so far.
+pub(super) fn killed_at(store: &Store, point: usize, run: Run) -> (ExitStatus, bool) {
+    let process = Arc::new(AtomicI32::new(0));
+    let count = Arc::new(AtomicUsize::new(0));
+    let (to_kill, met) = (Arc::clone(&process), Arc::clone(&count));
+    store.proxy.plan(move |_| {
+        if met.fetch_add(1, Ordering::SeqCst) != point / 2 {
+            return Fault::Pass;
+        }
+        let process = loop {
+            match Pid::from_raw(to_kill.load(Ordering::SeqCst)) {
+                Some(process) => break process,
+                None => std::thread::yield_now(),
+            }
+        };
+        kill_process(process, Signal::KILL).unwrap();
+        if point.is_multiple_of(2) { Fault::Drop } else { Fault::Swallow }
+    });
+    let mut child = run.start();
+    process.store(child.id().cast_signed(), Ordering::SeqCst);
+    let ended = child.wait().unwrap();
+    store.proxy.plan(|_| Fault::Pass);
+    (ended, count.load(Ordering::SeqCst) > point / 2)
 }
 
 fn killed_at_its_requests(kind: Kind, megabytes: usize, points: usize) {
@@ -38,28 +58,8 @@ fn killed_at_its_requests(kind: Kind, megabytes: usize, points: usize) {
         }
         let name = format!("{}/dir/{point}.age", store.root);
         let seal = || with_variables(sandbox.keyward(["seal", "data", "-o", &name, "--resume"]), &store);
-        let process = Arc::new(AtomicI32::new(0));
-        let count = Arc::new(AtomicUsize::new(0));
-        let (to_kill, met) = (Arc::clone(&process), Arc::clone(&count));
-        store.proxy.plan(move |_| {
-            if met.fetch_add(1, Ordering::SeqCst) != point / 2 {
-                return Fault::Pass;
-            }
-            let process = loop {
-                match Pid::from_raw(to_kill.load(Ordering::SeqCst)) {
-                    Some(process) => break process,
-                    None => std::thread::yield_now(),
-                }
-            };
-            kill_process(process, Signal::KILL).unwrap();
-            // The store carries this request out, or never sees it.
-            if point % 2 == 0 { Fault::Drop } else { Fault::Swallow }
-        });
-        let mut child = seal().start();
-        process.store(child.id().cast_signed(), Ordering::SeqCst);
-        let ended = child.wait().unwrap();
-        store.proxy.plan(|_| Fault::Pass);
-        assert!(!ended.success() || count.load(Ordering::SeqCst) <= point / 2, "{kind:?} {point}");
+        let (ended, reached) = killed_at(&store, point, seal());
+        assert!(!ended.success() || !reached, "{kind:?} {point}");
 
         let before = there(&store, &sandbox, &name);
         let outcome = seal().go().success();

@@ -13,7 +13,7 @@ use keyward_age::{SoftIdentity, Suite};
 use keyward_archive::{
     Archive, Error, Overwrite, Patience, Place, SealOptions, SealReport, Sealed, Stores, seal_stream,
 };
-use keyward_tests::{Noise, Store};
+use keyward_tests::{Noise, Run, Store};
 
 /// Who opens everything here.
 struct Holder(SoftIdentity);
@@ -46,6 +46,14 @@ pub(crate) fn stores(store: &Store, state: &Path) -> Stores {
     let patience =
         Patience { retries: 6, first_wait: Duration::from_millis(5), within: Duration::from_secs(20) };
     Stores::new(store.variables.clone(), state).with_patience(patience)
+}
+
+/// A run that finds the store.
+pub(crate) fn with_variables(mut run: Run, store: &Store) -> Run {
+    for (name, value) in &store.variables {
+        run = run.env(name, value);
+    }
+    run
 }
 
 /// Bytes that no compression makes smaller.

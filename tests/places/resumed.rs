@@ -1,21 +1,12 @@
 //! The receipt of an archive that a later run finished says what it would have said without the kill.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
-use keyward_tests::{Fault, Kind, Run, Sandbox, Store, program};
-use rustix::process::{Pid, Signal, kill_process};
+use keyward_tests::{Kind, Run, Sandbox, Store, program};
 
-use super::stores;
+use super::kills::killed_at;
+use super::{stores, with_variables};
 use crate::own_key::two_of_three;
-
-fn with_variables(mut run: Run, store: &Store) -> Run {
-    for (name, value) in &store.variables {
-        run = run.env(name, value);
-    }
-    run
-}
 
 fn words<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["seal", "note", "-o", name, "--resume", "--series", "diary"], more].concat()
@@ -89,27 +80,8 @@ fn an_archive_with_its_own_key_never_stands_without_it() {
     let mut killed = 0;
     for point in 0.. {
         let name = format!("{}/{point}.age", store.root);
-        let process = Arc::new(AtomicI32::new(0));
-        let (to_kill, met) = (Arc::clone(&process), AtomicUsize::new(0));
-        store.proxy.plan(move |_| {
-            if met.fetch_add(1, Ordering::SeqCst) != point / 2 {
-                return Fault::Pass;
-            }
-            let process = loop {
-                match Pid::from_raw(to_kill.load(Ordering::SeqCst)) {
-                    Some(process) => break process,
-                    None => std::thread::yield_now(),
-                }
-            };
-            kill_process(process, Signal::KILL).unwrap();
-            // The store carries this request out, or never sees it.
-            if point % 2 == 0 { Fault::Drop } else { Fault::Swallow }
-        });
         let seal = || with_variables(sandbox.keyward(words(&name, &["--own-key"])), &store);
-        let mut child = seal().start();
-        process.store(child.id().cast_signed(), Ordering::SeqCst);
-        let ended = child.wait().unwrap();
-        store.proxy.plan(|_| Fault::Pass);
+        let (ended, _) = killed_at(&store, point, seal());
         if ended.success() {
             break;
         }
