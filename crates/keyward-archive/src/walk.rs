@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-use crate::ahead::{Ahead, FOLDER_WINDOW, WINDOW};
+use crate::ahead::{Ahead, WINDOW};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::filter::{Filter, Scope};
@@ -102,7 +102,7 @@ pub(crate) fn walk(
         FileType::Directory => {
             visit(&source.name, Met::Folder(&stat, file.as_fd()))?;
             let (chain, path) = (Chain::new(file.into()), source.name.clone());
-            Walk { source, filter, ahead, device: stat.st_dev, chain, path, visit }.folders()
+            Walk { source, filter, ahead, scouted: None, device: stat.st_dev, chain, path, visit }.folders()
         }
         FileType::RegularFile => visit(&source.name, Met::File(&stat, &file)),
         _ => Err(Error::SourceKind { path: source.given.clone() }),
@@ -113,6 +113,8 @@ struct Walk<'a, 'v> {
     source: &'a Source,
     filter: &'a Filter,
     ahead: &'a Ahead,
+    /// The folder where the chain stands, if scouts were sent into it.
+    scouted: Option<Arc<OwnedFd>>,
     /// The file system of the source.
     device: u64,
     chain: Chain,
@@ -125,32 +127,8 @@ struct Level {
     names: Vec<(Vec<u8>, FileType)>,
     scope: Scope,
     path_length: usize,
-    /// The folder, open for scouts.
-    folder: Option<Arc<OwnedFd>>,
     /// How many of the names, from the front, no scout was sent to.
     unseen: usize,
-}
-
-impl Level {
-    /// Sends scouts to the names after the next one.
-    fn look_ahead(&mut self, ahead: &Ahead, chain: &mut Chain) {
-        let next = self.names.len().saturating_sub(1);
-        self.unseen = self.unseen.min(next);
-        let end = next.saturating_sub(WINDOW);
-        while self.unseen > end {
-            if self.folder.is_none() {
-                let folder = chain.here().ok().and_then(|here| here.try_clone_to_owned().ok());
-                self.folder = folder.map(Arc::new);
-            }
-            let name = self.unseen.checked_sub(1).and_then(|last| self.names.get(last));
-            let (Some(folder), Some((name, kind))) = (&self.folder, name) else { return };
-            let too_far = *kind == FileType::Directory && self.unseen + FOLDER_WINDOW <= next;
-            if too_far || !ahead.send(folder, name, *kind) {
-                return;
-            }
-            self.unseen -= 1;
-        }
-    }
 }
 
 impl Walk<'_, '_> {
@@ -159,11 +137,11 @@ impl Walk<'_, '_> {
         while let Some(level) = levels.last_mut() {
             self.path.truncate(level.path_length);
             if self.ahead.is_worth_it() {
-                level.look_ahead(self.ahead, &mut self.chain);
+                self.look_ahead(level);
             }
             let Some((name, kind)) = level.names.pop() else {
                 levels.pop();
-                self.chain.leave();
+                self.leave();
                 continue;
             };
             let scope = level.scope.clone();
@@ -174,6 +152,37 @@ impl Walk<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Sends scouts to the names after the next one of the folder where the chain stands.
+    fn look_ahead(&mut self, level: &mut Level) {
+        let next = level.names.len().saturating_sub(1);
+        level.unseen = level.unseen.min(next);
+        let end = next.saturating_sub(WINDOW);
+        while level.unseen > end {
+            let name = level.unseen.checked_sub(1).and_then(|last| level.names.get(last));
+            let (Some(folder), Some((name, kind))) = (self.here_for_scouts(), name) else { return };
+            if !self.ahead.send(&folder, name, *kind) {
+                return;
+            }
+            level.unseen -= 1;
+        }
+    }
+
+    /// The folder where the chain stands, to be held open by scouts. Only this one is: a tree may be deep.
+    fn here_for_scouts(&mut self) -> Option<Arc<OwnedFd>> {
+        if let Some(folder) = &self.scouted {
+            return Some(Arc::clone(folder));
+        }
+        let folder = Arc::new(self.chain.here().ok()?.try_clone_to_owned().ok()?);
+        self.scouted = Some(Arc::clone(&folder));
+        Some(folder)
+    }
+
+    /// Goes up one folder.
+    fn leave(&mut self) {
+        self.chain.leave();
+        self.scouted = None;
     }
 
     /// The sorted names of the folder where the chain stands.
@@ -193,7 +202,7 @@ impl Walk<'_, '_> {
         }
         listing.names.sort_unstable_by(|a, b| b.0.cmp(&a.0));
         let unseen = listing.names.len();
-        Ok(Level { names: listing.names, scope: listing.scope, path_length, folder: None, unseen })
+        Ok(Level { names: listing.names, scope: listing.scope, path_length, unseen })
     }
 
     /// Visits one name; true if it is a folder, which the chain has then entered.
@@ -235,11 +244,12 @@ impl Walk<'_, '_> {
 
     fn folder(&mut self, name: &[u8]) -> Result<bool, Looked> {
         self.chain.enter(name)?;
+        self.scouted = None;
         let here = self.chain.here()?;
         let stat = fstat(here)?;
         (self.visit)(&self.path, Met::Folder(&stat, here))?;
         if self.filter.one_file_system && stat.st_dev != self.device {
-            self.chain.leave();
+            self.leave();
             (self.visit)(&self.path, Met::Elsewhere)?;
             return Ok(false);
         }
@@ -386,6 +396,35 @@ mod tests {
         assert_eq!(seen, names(&source));
         assert_eq!(seen.len(), 1 + 2 * 20 + 3 * WINDOW + 1);
         assert!(ahead.has_scouts());
+    }
+
+    /// However deep a tree is, the walk and its scouts hold a bounded number of folders open.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn scouts_hold_few_folders_of_a_deep_tree() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("t");
+        let mut at = root.clone();
+        for _ in 0..500 {
+            fs::create_dir_all(&at).unwrap();
+            fs::write(at.join("b"), "x").unwrap();
+            at.push("a");
+        }
+        let held = || {
+            let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+            open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(temp.path()))).count()
+        };
+        let (mut most, mut met) = (0, 0);
+        walk(&Source::new(&root).unwrap(), &Filter::default(), &Ahead::slow(), &mut |_, _| {
+            met += 1;
+            if met % 20 == 0 {
+                most = most.max(held());
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(met, 1000);
+        assert!(most < 150, "{most} open at once");
     }
 
     #[test]
