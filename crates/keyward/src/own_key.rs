@@ -36,11 +36,10 @@ impl Beside {
     /// Those of `publish`.
     pub fn publish<T>(self, publish: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let published = publish();
-        // A store that failed may have carried it out all the same, or does so when it is asked again from the spool.
-        let nothing = matches!(
-            published,
-            Err(Error::Exists { .. } | Error::Digest { .. } | Error::Io { .. } | Error::Interrupted)
-        );
+        // A store or a file system that failed may have carried it out all the same, or does so when it is asked again from the
+        // spool.
+        let nothing =
+            matches!(published, Err(Error::Exists { .. } | Error::Digest { .. } | Error::Interrupted));
         if let Some(at) = self.written.filter(|_| nothing) {
             // One that stays opens nothing.
             let _ = at.remove();
@@ -68,6 +67,8 @@ mod tests {
         told(Error::Interrupted, false);
         let (place, reason) = ("a".into(), "gone".into());
         told(Error::Store { place, reason, denied: true, missing: false }, true);
+        // It may have its name, and only a step after that failed.
+        told(Error::Io { path: "a".into(), source: std::io::Error::other("the disk") }, true);
         at.replace_small(b"a key file").unwrap();
         Beside { written: Some(at.clone()) }.publish(|| Ok(())).unwrap();
         // Another run's is not ours to take.
