@@ -33,13 +33,14 @@ const FOLDER: usize = 40;
 /// allowed (root on Linux), else their contents alone.
 pub(crate) fn forget(tree: &Path) -> Result<()> {
     rustix::fs::sync();
-    if fs::write("/proc/sys/vm/drop_caches", "3").is_ok() {
-        return Ok(());
-    }
+    if fs::write("/proc/sys/vm/drop_caches", "3").is_ok() { Ok(()) } else { forget_contents(tree) }
+}
+
+fn forget_contents(tree: &Path) -> Result<()> {
     for entry in fs::read_dir(tree)? {
         let path = entry?.path();
         if path.is_dir() {
-            forget(&path)?;
+            forget_contents(&path)?;
         } else {
             rustix::fs::fadvise(File::open(&path)?, 0, None, rustix::fs::Advice::DontNeed)?;
         }

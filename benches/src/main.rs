@@ -16,6 +16,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
+/// A file system in memory (statfs(2), `TMPFS_MAGIC`).
+const TMPFS: i64 = 0x0102_1994;
+
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.split_first() {
@@ -50,6 +53,10 @@ fn plan(arguments: &[std::ffi::OsString]) -> Result<peers::Plan> {
     ensure!(
         plan.only.as_deref().is_none_or(|only| peers::PARTS.contains(&only)),
         "--only file, tree, pick or cold"
+    );
+    ensure!(
+        plan.only.as_deref() != Some("cold") || rustix::fs::statfs(&plan.folder)?.f_type != TMPFS,
+        "what lies in memory is never cold: --folder of a disk"
     );
     Ok(plan)
 }

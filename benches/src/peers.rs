@@ -26,8 +26,6 @@ pub(crate) struct Contender {
     pub(crate) name: &'static str,
     /// Not measured, before each round.
     prepare: &'static str,
-    /// What the system is made to forget before each round.
-    cold: Option<&'static str>,
     /// Named steps that are measured.
     steps: Vec<(&'static str, &'static str)>,
     /// The step after which there is a result to compare, and the way to it.
@@ -58,7 +56,6 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "keyward",
             prepare: "",
-            cold: None,
             steps: vec![("seal", "us seal us.age dense"), ("open", "us open-file us.age out")],
             opened: Some(("open", "cmp dense out")),
             stored: "us.age",
@@ -66,7 +63,6 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "age",
             prepare: "",
-            cold: None,
             steps: vec![
                 ("seal", r#"age -r "$TO" -o age.age dense"#),
                 ("open", "age -d -i id.txt -o out age.age"),
@@ -77,7 +73,6 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "rage",
             prepare: "",
-            cold: None,
             steps: vec![
                 ("seal", r#"rage -r "$TO" -o rage.age dense"#),
                 ("open", "rage -d -i id.txt -o out rage.age"),
@@ -88,7 +83,6 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "restic",
             prepare: "restic init",
-            cold: None,
             steps: vec![("seal", "restic backup dense"), ("open", "restic restore latest --target out")],
             opened: Some(("open", r#"cmp dense "$(find out -name dense)""#)),
             stored: "repo",
@@ -96,7 +90,6 @@ fn file() -> Vec<Contender> {
         Contender {
             name: "rclone crypt",
             prepare: "",
-            cold: None,
             steps: vec![("seal", "rclone copy dense sealed:"), ("open", "rclone copy sealed:dense out")],
             opened: Some(("open", "cmp dense out/dense")),
             stored: "crypt",
@@ -109,7 +102,6 @@ fn tree() -> Vec<Contender> {
         Contender {
             name: "keyward",
             prepare: "",
-            cold: None,
             steps: vec![("seal", "us seal us.age tree"), ("open", "us open us.age out")],
             opened: Some(("open", "diff -r tree out/tree")),
             stored: "us.age",
@@ -117,7 +109,6 @@ fn tree() -> Vec<Contender> {
         Contender {
             name: "tar, zstd -3 -T2, age",
             prepare: "",
-            cold: None,
             steps: vec![
                 ("seal", r#"tar -cf - tree | zstd -q -3 -T2 | age -r "$TO" -o pipe.age"#),
                 ("open", "mkdir out; age -d -i id.txt pipe.age | zstd -q -d | tar -xf - -C out"),
@@ -128,7 +119,6 @@ fn tree() -> Vec<Contender> {
         Contender {
             name: "restic",
             prepare: "restic init",
-            cold: None,
             steps: vec![("seal", "restic backup tree"), ("open", "restic restore latest --target out")],
             opened: Some(("open", r#"diff -r tree "$(find out -maxdepth 9 -type d -name tree)""#)),
             stored: "repo",
@@ -136,7 +126,6 @@ fn tree() -> Vec<Contender> {
         Contender {
             name: "rclone crypt",
             prepare: "",
-            cold: None,
             steps: vec![
                 ("seal", "rclone copy tree sealed:tree"),
                 ("open", "rclone copy sealed:tree out/tree"),
@@ -151,7 +140,6 @@ fn tree() -> Vec<Contender> {
 fn cold() -> Vec<Contender> {
     let mut contenders = tree();
     for contender in &mut contenders {
-        contender.cold = Some("tree");
         contender.steps.truncate(1);
         contender.opened = None;
     }
@@ -163,7 +151,6 @@ fn pick() -> Vec<Contender> {
         Contender {
             name: "keyward",
             prepare: "us seal us.age tree",
-            cold: None,
             steps: vec![
                 ("list", "us ls us.age >list"),
                 ("one file", r#"us cat us.age "$ONE" >one"#),
@@ -175,7 +162,6 @@ fn pick() -> Vec<Contender> {
         Contender {
             name: "tar, zstd -3 -T2, age",
             prepare: r#"tar -cf - tree | zstd -q -3 -T2 | age -r "$TO" -o pipe.age"#,
-            cold: None,
             steps: vec![
                 ("list", "age -d -i id.txt pipe.age | zstd -q -d | tar -tf - >list"),
                 ("one file", r#"age -d -i id.txt pipe.age | zstd -q -d | tar -xOf - "$ONE" >one"#),
@@ -187,7 +173,6 @@ fn pick() -> Vec<Contender> {
         Contender {
             name: "restic",
             prepare: "restic init; restic backup tree",
-            cold: None,
             steps: vec![
                 ("list", "restic ls latest >list"),
                 ("one file", r#"restic dump latest "/$ONE" >one"#),
@@ -227,7 +212,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
             // One file from the middle of the tree.
             measure::aside("find tree -type f -size +2k | sort | sed -n 201p >one.txt", room.path())?;
         }
-        let rows = rounds(&contenders, plan, &setup, room.path())?;
+        let rows = rounds(part, &contenders, plan, &setup, room.path())?;
         table::print(part, sizes, plan.rounds, &rows);
         if part == "file" {
             std::fs::remove_file(room.path().join("dense"))?;
@@ -236,7 +221,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn rounds(contenders: &[Contender], plan: &Plan, setup: &str, room: &Path) -> Result<Vec<Row>> {
+fn rounds(part: &str, contenders: &[Contender], plan: &Plan, setup: &str, room: &Path) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = contenders
         .iter()
         .map(|contender| Row {
@@ -250,8 +235,8 @@ fn rounds(contenders: &[Contender], plan: &Plan, setup: &str, room: &Path) -> Re
     for round in 0..=plan.rounds {
         for (contender, row) in contenders.iter().zip(&mut rows) {
             measure::aside(&format!("{setup}\n{}", contender.prepare), room)?;
-            if let Some(tree) = contender.cold {
-                inputs::forget(&room.join(tree))?;
+            if part == "cold" {
+                inputs::forget(&room.join("tree"))?;
             }
             for ((step, script), (_, taken)) in contender.steps.iter().zip(&mut row.steps) {
                 let took = measure::script(&format!("{setup}\n{script}"), room)?;
