@@ -47,9 +47,20 @@ pub fn side_by_side<T: Sync, R: Send>(
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
 
     use super::*;
     use crate::report::{Failure, Kind};
+
+    /// What comes of it, if it does not hang.
+    fn bounded<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, outcome) = channel();
+        let thread = thread::spawn(move || done.send(work()).unwrap());
+        let outcome = outcome.recv_timeout(Duration::from_secs(60)).expect("an outcome within a minute");
+        thread.join().unwrap();
+        outcome
+    }
 
     #[test]
     fn what_comes_back_is_in_order_whoever_is_done_first() {
@@ -62,14 +73,15 @@ mod tests {
         }
         assert_eq!(side_by_side(&[0_u8; 0], 8, |_| Ok(())).unwrap(), []);
         // Nobody comes past before four are there, so four are under way; the last of them ends first.
-        let meeting = Barrier::new(4);
-        let last = Barrier::new(2);
-        let order = side_by_side(&[0, 1, 2, 3], 4, |item| {
-            meeting.wait();
-            if matches!(item, 0 | 3) {
-                last.wait();
-            }
-            Ok(*item)
+        let order = bounded(|| {
+            let (meeting, last) = (Barrier::new(4), Barrier::new(2));
+            side_by_side(&[0, 1, 2, 3], 4, |item| {
+                meeting.wait();
+                if matches!(item, 0 | 3) {
+                    last.wait();
+                }
+                Ok(*item)
+            })
         });
         assert_eq!(order.unwrap(), [0, 1, 2, 3]);
     }
@@ -89,31 +101,31 @@ mod tests {
 
     #[test]
     fn the_earliest_error_counts_and_ends_it() {
-        let failure = |item: &usize| Err(Failure::new(Kind::Files, format!("item {item}")));
-        let (both, begun) = (Barrier::new(2), AtomicUsize::new(0));
-        let later_has_failed = AtomicBool::new(false);
-        let items: Vec<usize> = (0..1000).collect();
-        let refused: Failure = side_by_side(&items, 2, |item| {
-            begun.fetch_add(1, Ordering::SeqCst);
-            match item {
-                // The later one fails first in time.
-                5 => {
-                    both.wait();
-                    while !later_has_failed.load(Ordering::SeqCst) {
-                        thread::yield_now();
+        let (refused, begun) = bounded(|| {
+            let failure = |item: &usize| Err(Failure::new(Kind::Files, format!("item {item}")));
+            let (both, later, begun) = (Barrier::new(2), Barrier::new(2), AtomicUsize::new(0));
+            let items: Vec<usize> = (0..1000).collect();
+            let refused = side_by_side(&items, 2, |item| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                match item {
+                    5 => {
+                        both.wait();
+                        later.wait();
+                        failure(item)
                     }
-                    failure(item)
+                    // The later one fails first in time.
+                    6 => {
+                        both.wait();
+                        let failed = failure(item);
+                        later.wait();
+                        failed
+                    }
+                    _ => Ok(()),
                 }
-                6 => {
-                    both.wait();
-                    later_has_failed.store(true, Ordering::SeqCst);
-                    failure(item)
-                }
-                _ => Ok(()),
-            }
-        })
-        .unwrap_err();
+            });
+            (refused.unwrap_err(), begun.load(Ordering::SeqCst))
+        });
         assert_eq!(refused.facts, ["item 5"]);
-        assert_eq!(begun.load(Ordering::SeqCst), 7, "no item is begun after an error");
+        assert_eq!(begun, 7, "no item is begun after an error");
     }
 }
